@@ -1,8 +1,8 @@
 /** GPT partition types that doppel itself makes. */
 
 /** A protected profile region. Never copied from a source, never overwritten on a target. */
-export const profilePartitionType = '0F7A4DC1-96E3-4B53-A6D2-7A3C8E1B5D90';
+export const profilePartitionType = 'F48D9BBA-69E2-4774-A6CF-FE6DBB08315B';
 /** Marks a disk whose duplication has not finished; the unique GUID is the run id. */
-export const incompletePartitionType = '3B8E52F4-1D07-4C6A-9A41-C5E90D2F7B16';
+export const incompletePartitionType = '9A96396C-B973-42C2-B29B-521D2D62F349';
 export const incompletePartitionName = 'doppel-incomplete';
 export const profilePartitionName = 'doppel-profile';
