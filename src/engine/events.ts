@@ -1,0 +1,16 @@
+/** What the engine reports while it works. The engine never prints: whoever calls it passes an `OnEvent` and decides what to show. */
+
+export type EngineEvent =
+  /** A phase begins; the one before it has ended. `phase` is a short stable name (`copy`), `title` is for people. */
+  | { readonly type: 'phase'; readonly phase: string; readonly title: string }
+  /** How far a phase is, in bytes; `done` never shrinks within a phase. Cheap: may be sent for every chunk. */
+  | { readonly type: 'progress'; readonly phase: string; readonly done: number; readonly total: number }
+  /** Worth telling, nothing to do about it. */
+  | { readonly type: 'note'; readonly message: string }
+  /** Worth telling, and somebody should look at it; the run goes on. */
+  | { readonly type: 'warning'; readonly message: string };
+
+/** Called synchronously; must not throw and must return at once. */
+export type OnEvent = (event: EngineEvent) => void;
+
+export const ignoreEvents: OnEvent = () => undefined;
