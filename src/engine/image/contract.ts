@@ -28,6 +28,8 @@ export interface ImageSource {
   readonly size: number;
   /** Logical sector size. */
   readonly sectorSize: number;
+  /** True when nothing told the sector size (a regular file): the partition table inside may say another. */
+  readonly sectorSizeAssumed?: boolean;
   /** Smallest unit that the medium writes at once; at least `sectorSize`. */
   readonly physicalSectorSize: number;
   extents(): AsyncIterable<Extent>;

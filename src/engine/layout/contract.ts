@@ -36,6 +36,8 @@ export interface PartitionTable {
   readonly ownRanges: readonly ByteRange[];
   /** Sector 0 as found; the boot code is its first 440 bytes. */
   readonly mbr: Uint8Array;
+  /** GPT: number of slots in the entry array and bytes a slot; absent means 128 of 128 bytes. */
+  readonly array?: { readonly count: number; readonly size: number };
 }
 
 export type FileSystemState = 'clean' | 'unclean' | 'hibernated' | 'unknown';
