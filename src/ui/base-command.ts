@@ -1,0 +1,81 @@
+/** What every command has in common: one result on stdout, progress on stderr, signals, errors with the target's state. */
+import { Command, Flags } from '@oclif/core';
+import type { OnEvent, TargetState } from '../engine/events.ts';
+import { type ProgressMode, progressModes, progressView } from './progress.ts';
+import { interruption } from './signals.ts';
+import { failedTarget } from './target-state.ts';
+
+/** What a run gets from the command line around it. */
+export interface Run {
+  /** Aborted by Ctrl-C, SIGTERM and SIGHUP; its reason is an InterruptedError. */
+  readonly signal: AbortSignal;
+  readonly onEvent: OnEvent;
+}
+
+interface CommonFlags {
+  readonly json: boolean;
+  readonly progress?: ProgressMode | undefined;
+}
+
+/** Flags of commands that take a while. */
+export const progressFlag = {
+  progress: Flags.option({
+    options: progressModes,
+    default: 'auto' as const,
+    summary: 'How to show progress on stderr; auto: live on a terminal, plain lines elsewhere.',
+    helpGroup: 'OUTPUT',
+  })(),
+};
+
+/** The flag of commands that ask before they write. */
+export const yesFlag = {
+  yes: Flags.boolean({ char: 'y', summary: 'Do not ask. Needed where there is no terminal.' }),
+};
+
+export abstract class BaseCommand extends Command {
+  static override readonly enableJsonFlag = false;
+  static override readonly baseFlags = {
+    json: Flags.boolean({ summary: 'Print the result as one JSON document.', helpGroup: 'OUTPUT' }),
+  };
+
+  #target: TargetState = 'untouched';
+
+  /** State of the target as far as the engine has told. */
+  get target(): TargetState {
+    return this.#target;
+  }
+
+  /** Does the work with progress shown and signals heeded, and passes on what it returns. */
+  protected async work<T>(flags: CommonFlags, action: (run: Run) => Promise<T>): Promise<T> {
+    const view = await progressView(flags.progress ?? 'auto');
+    const onEvent: OnEvent = (event) => {
+      if (event.type === 'target') this.#target = event.state;
+      view.onEvent(event);
+    };
+    let outcome: 'done' | 'failed' = 'failed';
+    try {
+      const result = await action({ signal: interruption(), onEvent });
+      outcome = 'done';
+      return result;
+    } finally {
+      await view.end(outcome);
+    }
+  }
+
+  /** Prints the result: with `--json` the document and the target's state, else the text, which ends in a newline. */
+  protected show(flags: CommonFlags, document: object, text: string): void {
+    process.stdout.write(flags.json ? `${JSON.stringify({ ...document, target: this.#target }, jsonValue, 2)}\n` : text);
+  }
+
+  /** Errors are printed by the launcher; it needs to know what became of the target. */
+  protected override async catch(error: Error): Promise<never> {
+    failedTarget.set(error, this.#target);
+    throw error;
+  }
+}
+
+/** JSON knows neither bigint nor bytes. */
+function jsonValue(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
+  return value;
+}
