@@ -1,0 +1,77 @@
+/** What can go wrong with an image. Offsets and lengths are bytes. */
+import { CorruptInputError, IoError, RefusedError } from '../errors.ts';
+
+export type ImageOperation = 'open' | 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'examine';
+
+/** A system call on an image failed, or moved fewer bytes than it should. */
+export class ImageIoError extends IoError {
+  constructor(
+    image: string,
+    operation: ImageOperation,
+    options: { offset?: number; length?: number; cause?: unknown; detail?: string },
+  ) {
+    const { offset, length, cause } = options;
+    const reason = options.detail ?? (cause instanceof Error ? cause.message : String(cause));
+    const place = offset === undefined ? '' : ` of ${length} bytes at byte ${offset}`;
+    super(`${operation}${place} failed on ${image}: ${reason}`, {
+      code: 'IMAGE_IO',
+      todo: hints[operation],
+      data: { image, operation, offset, length },
+      cause,
+    });
+  }
+}
+
+const hints: Record<ImageOperation, string> = {
+  open: 'Check that the path exists and that you may open it; block devices need root.',
+  read: 'Check the medium and its cable: the kernel log (dmesg) names the failing sector.',
+  write: 'Check the medium and the free space of the file system that holds the file, then run the same command again.',
+  zero: 'Check the medium and the free space of the file system that holds the file, then run the same command again.',
+  discard: 'Check the medium, or leave --unused at "skip".',
+  flush: 'What was written may not have reached the medium. Check it (dmesg), then run the same command again.',
+  examine: 'Check the path and your permissions.',
+};
+
+/** A file that is an image in another format, or an archive, and would be copied as if it were a raw disk. */
+export class ForeignFormatError extends RefusedError {
+  constructor(image: string, format: string, todo: string) {
+    super(`${image} is a ${format}, not a raw disk image`, { code: 'FOREIGN_FORMAT', todo, data: { image, format } });
+  }
+}
+
+/** Neither a regular file nor a block device. */
+export class NotAnImageError extends RefusedError {
+  constructor(image: string, what: string) {
+    super(`${image} is ${what}, not a disk image`, {
+      code: 'NOT_AN_IMAGE',
+      todo: 'Name a regular file that holds a raw disk image, or a block device such as /dev/sdb.',
+      data: { image, what },
+    });
+  }
+}
+
+/** No disk has such a size. */
+export class TruncatedImageError extends CorruptInputError {
+  constructor(image: string, size: number) {
+    const what = size === 0 ? 'is empty' : `has ${size} bytes, which is no multiple of a sector (512 bytes)`;
+    super(`${image} ${what}: it is no whole disk image`, {
+      code: 'TRUNCATED_IMAGE',
+      todo:
+        size === 0
+          ? `Give it a size first, as: truncate -s 8G ${image}`
+          : 'Was it cut off when it was copied? Copy it again and compare checksums.',
+      data: { image, size },
+    });
+  }
+}
+
+/** Somebody else uses the image. */
+export class ImageInUseError extends RefusedError {
+  constructor(image: string, role: 'source' | 'target', users: readonly string[], todo: string) {
+    super(`the ${role} ${image} is in use: ${users.join('; ')}`, {
+      code: role === 'source' ? 'SOURCE_IN_USE' : 'TARGET_IN_USE',
+      todo,
+      data: { image, users },
+    });
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * A loop device over a range of a file or block device: how kernel file systems and their tools get to see one part and
+ * nothing else. It detaches itself when its last user is gone, also when this process is killed.
+ */
+import { constants, type FileHandle, open } from 'node:fs/promises';
+import { attachLoopDevice, freeLoopNumber, SystemCallError } from '../native/libc.ts';
+import type { ByteRange, Window } from './contract.ts';
+import { ImageIoError } from './errors.ts';
+
+/** @throws ImageIoError when no loop device can be had (no root, no loop module, a container without devices). */
+export async function attachLoop(path: string, range: ByteRange, options: { readonly readOnly: boolean }): Promise<Window> {
+  try {
+    return await attach(path, range, options.readOnly);
+  } catch (cause) {
+    throw new ImageIoError(path, 'open', {
+      ...range,
+      detail: `no loop device could be set up (${(cause as Error).message}); this needs root`,
+      cause,
+    });
+  }
+}
+
+async function attach(path: string, range: ByteRange, readOnly: boolean): Promise<Window> {
+  const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  const backing = await open(path, flags);
+  try {
+    const control = await open('/dev/loop-control', constants.O_RDWR);
+    try {
+      return await claim(control, backing, range, flags);
+    } finally {
+      await control.close();
+    }
+  } finally {
+    await backing.close();
+  }
+}
+
+/** Another process may take the free device first; the kernel then says EBUSY. */
+async function claim(control: FileHandle, backing: FileHandle, range: ByteRange, flags: number): Promise<Window> {
+  for (let attempt = 1; ; attempt++) {
+    const device = `/dev/loop${freeLoopNumber(control.fd)}`;
+    const loop = await open(device, flags);
+    try {
+      attachLoopDevice(loop.fd, backing.fd, range.offset, range.length);
+    } catch (error) {
+      await loop.close();
+      if (error instanceof SystemCallError && error.errnoName === 'EBUSY' && attempt < 32) continue;
+      throw error;
+    }
+    return windowOver(device, loop);
+  }
+}
+
+function windowOver(device: string, loop: FileHandle): Window {
+  let closing: Promise<void> | undefined;
+  return {
+    device,
+    close: () => {
+      closing ??= loop.close();
+      return closing;
+    },
+  };
+}

@@ -1,0 +1,234 @@
+/**
+ * System calls that Node lacks, through libc. The library is loaded at first use.
+ * Blocking calls run on the thread pool (UV_THREADPOOL_SIZE); quick ones are synchronous.
+ * Every function throws SystemCallError with the call's name and errno name.
+ */
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+
+/** A failed system call: `syscall`, `errno` and its name in `errnoName`, as EIO. */
+export class SystemCallError extends Error {
+  readonly syscall: string;
+  readonly errno: number;
+  readonly errnoName: string;
+
+  constructor(syscall: string, errno: number) {
+    const name = errnoNames.get(errno) ?? `errno ${errno}`;
+    super(`${syscall}: ${name}`);
+    this.name = 'SystemCallError';
+    this.syscall = syscall;
+    this.errno = errno;
+    this.errnoName = name;
+  }
+}
+
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+
+type Native = ((...args: unknown[]) => number) & { async: (...args: unknown[]) => void };
+interface Libc {
+  readonly errno: () => number;
+  readonly functions: ReadonlyMap<string, Native>;
+}
+
+const prototypes = {
+  lseek: 'int64 lseek(int fd, int64 offset, int whence)',
+  fallocate: 'int fallocate(int fd, int mode, int64 offset, int64 length)',
+  sync_file_range: 'int sync_file_range(int fd, int64 offset, int64 length, uint flags)',
+  posix_fadvise: 'int posix_fadvise(int fd, int64 offset, int64 length, int advice)',
+  ioctl: 'int ioctl(int fd, ulong request, _Inout_ uint8_t *argument)',
+  ioctl_value: 'int ioctl(int fd, ulong request, intptr_t argument)',
+  flock: 'int flock(int fd, int operation)',
+  mmap: 'void *mmap(void *address, size_t length, int protection, int flags, int fd, int64 offset)',
+  munmap: 'int munmap(void *address, size_t length)',
+  mincore: 'int mincore(void *address, size_t length, _Out_ uint8_t *resident)',
+} as const;
+
+let loaded: Libc | undefined;
+
+function libc(): Libc {
+  if (loaded === undefined) {
+    const koffi = createRequire(import.meta.url)('koffi');
+    const library = koffi.load(null);
+    const functions = Object.entries(prototypes).map(([name, prototype]) => [name, library.func(prototype)] as const);
+    loaded = { errno: () => koffi.errno(), functions: new Map(functions) };
+  }
+  return loaded;
+}
+
+function native(name: keyof typeof prototypes): Native {
+  return libc().functions.get(name) as Native;
+}
+
+function callSync(name: keyof typeof prototypes, ...args: unknown[]): number {
+  const result = native(name)(...args);
+  if (Number(result) === -1) throw new SystemCallError(name, libc().errno());
+  return Number(result);
+}
+
+function call(name: keyof typeof prototypes, ...args: unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    native(name).async(...args, (error: Error | null, result: number) => {
+      if (error) reject(error);
+      else if (Number(result) === -1) reject(new SystemCallError(name, libc().errno()));
+      else resolve(Number(result));
+    });
+  });
+}
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+/** First byte at or after `offset` that is not in a hole; undefined when only a hole follows. */
+export function seekData(fd: number, offset: number): number | undefined {
+  try {
+    return callSync('lseek', fd, offset, SEEK_DATA);
+  } catch (error) {
+    if (error instanceof SystemCallError && error.errnoName === 'ENXIO') return undefined;
+    throw error;
+  }
+}
+
+/** First byte at or after `offset` that is in a hole; the end of the file counts as one. */
+export function seekHole(fd: number, offset: number): number {
+  return callSync('lseek', fd, offset, SEEK_HOLE);
+}
+
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+
+/** Deallocates the range of a regular file, which then reads as zeros. EOPNOTSUPP where the file system cannot. */
+export async function punchHole(fd: number, offset: number, length: number): Promise<void> {
+  await call('fallocate', fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+const SYNC_FILE_RANGE_WRITE = 2;
+
+/** Starts writing the dirty pages of the range to the medium without waiting for them. */
+export async function startWriteback(fd: number, offset: number, length: number): Promise<void> {
+  await call('sync_file_range', fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
+const POSIX_FADV_DONTNEED = 4;
+
+/** Asks the kernel to forget the clean cached pages of the range; dirty and locked ones stay. */
+export async function dropCache(fd: number, offset: number, length: number): Promise<void> {
+  const errno = await call('posix_fadvise', fd, offset, length, POSIX_FADV_DONTNEED);
+  if (errno !== 0) throw new SystemCallError('posix_fadvise', errno);
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Takes the advisory whole-file lock. False when another process holds it. It goes away with the descriptor. */
+export function tryLock(fd: number): boolean {
+  try {
+    callSync('flock', fd, LOCK_EX | LOCK_NB);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemCallError && (error.errnoName === 'EWOULDBLOCK' || error.errnoName === 'EAGAIN')) return false;
+    throw error;
+  }
+}
+
+const PROT_READ = 1;
+const MAP_SHARED = 1;
+
+/** How many pages (4096 bytes) of the range are in the page cache. `offset` must be a multiple of 4096. */
+export function residentPages(fd: number, offset: number, length: number): number {
+  const address = native('mmap')(null, length, PROT_READ, MAP_SHARED, fd, offset);
+  if (BigInt.asIntN(64, BigInt(addressOf(address))) === -1n) throw new SystemCallError('mmap', libc().errno());
+  try {
+    const resident = new Uint8Array(Math.ceil(length / 4096));
+    callSync('mincore', address, length, resident);
+    let pages = 0;
+    for (const flags of resident) pages += flags & 1;
+    return pages;
+  } finally {
+    callSync('munmap', address, length);
+  }
+}
+
+function addressOf(pointer: unknown): bigint {
+  return BigInt(createRequire(import.meta.url)('koffi').address(pointer));
+}
+
+/** Numbers from linux/fs.h; the argument is a little-endian buffer that the call reads or fills. */
+const BLKRRPART = 0x125f;
+const BLKSSZGET = 0x1268;
+const BLKPBSZGET = 0x127b;
+const BLKGETSIZE64 = 0x80081272;
+const BLKDISCARD = 0x1277;
+const BLKZEROOUT = 0x127f;
+
+export interface BlockGeometry {
+  readonly size: number;
+  readonly sectorSize: number;
+  readonly physicalSectorSize: number;
+}
+
+/** Size and sector sizes in bytes of an open block device. */
+export function blockGeometry(fd: number): BlockGeometry {
+  const word = new Uint8Array(8);
+  const view = new DataView(word.buffer);
+  callSync('ioctl', fd, BLKGETSIZE64, word);
+  const size = Number(view.getBigUint64(0, true));
+  callSync('ioctl', fd, BLKSSZGET, word);
+  const sectorSize = view.getUint32(0, true);
+  callSync('ioctl', fd, BLKPBSZGET, word);
+  return { size, sectorSize, physicalSectorSize: view.getUint32(0, true) };
+}
+
+/** Zeroes a sector-aligned range of a block device, by the device itself where it can. */
+export async function zeroBlocks(fd: number, offset: number, length: number): Promise<void> {
+  await call('ioctl', fd, BLKZEROOUT, rangeArgument(offset, length));
+}
+
+/** Gives a sector-aligned range back to the device. EOPNOTSUPP where it cannot. */
+export async function discardBlocks(fd: number, offset: number, length: number): Promise<void> {
+  await call('ioctl', fd, BLKDISCARD, rangeArgument(offset, length));
+}
+
+/** Asks the kernel to read the partition table again. EBUSY when a partition is in use, EINVAL when it has no partitions. */
+export async function rereadPartitions(fd: number): Promise<void> {
+  await call('ioctl', fd, BLKRRPART, new Uint8Array(8));
+}
+
+/** Numbers and structures from linux/loop.h. */
+const LOOP_SET_FD = 0x4c00;
+const LOOP_CLR_FD = 0x4c01;
+const LOOP_SET_STATUS64 = 0x4c04;
+const LOOP_CTL_GET_FREE = 0x4c82;
+const LO_FLAGS_AUTOCLEAR = 4;
+const LOOP_INFO64_SIZE = 232;
+
+/** Number of a loop device that was free a moment ago. `controlFd` is an open /dev/loop-control. */
+export function freeLoopNumber(controlFd: number): number {
+  return callSync('ioctl', controlFd, LOOP_CTL_GET_FREE, null);
+}
+
+/**
+ * Puts `length` bytes from `offset` of an open file or block device behind an open, free loop device, which detaches
+ * itself when its last user is gone. EBUSY when another process was quicker.
+ */
+export function attachLoopDevice(loopFd: number, backingFd: number, offset: number, length: number): void {
+  callSync('ioctl_value', loopFd, LOOP_SET_FD, backingFd);
+  const info = new Uint8Array(LOOP_INFO64_SIZE);
+  const view = new DataView(info.buffer);
+  view.setBigUint64(24, BigInt(offset), true);
+  view.setBigUint64(32, BigInt(length), true);
+  view.setUint32(52, LO_FLAGS_AUTOCLEAR, true);
+  try {
+    callSync('ioctl', loopFd, LOOP_SET_STATUS64, info);
+  } catch (error) {
+    callSync('ioctl', loopFd, LOOP_CLR_FD, null);
+    throw error;
+  }
+}
+
+function rangeArgument(offset: number, length: number): Uint8Array {
+  const argument = new Uint8Array(16);
+  const view = new DataView(argument.buffer);
+  view.setBigUint64(0, BigInt(offset), true);
+  view.setBigUint64(8, BigInt(length), true);
+  return argument;
+}

@@ -1,0 +1,47 @@
+/** The last line of defence: a target that refuses every write that touches a protected region, whoever asks. */
+import { type ByteRange, end, type GuardedTarget, type ImageTarget } from '../image/contract.ts';
+import { attachLoop } from '../image/loop.ts';
+import { ProtectedRegionError } from './errors.ts';
+import { IntervalSet } from './intervals.ts';
+import type { Region } from './region.ts';
+
+/** Only what comes out of here may be written to. Closing it closes the target. */
+export function guard(target: ImageTarget, regions: readonly Region[]): GuardedTarget {
+  const ranges = IntervalSet.of(...regions);
+  const check = (operation: string, range: ByteRange): void => {
+    const touched = ranges.firstTouched(range);
+    if (touched === undefined) return;
+    const region = regions.find((each) => each.offset < end(touched) && touched.offset < end(each)) as Region;
+    throw new ProtectedRegionError(target.name, operation, range, region);
+  };
+  const checked = {
+    name: target.name,
+    path: target.path,
+    size: target.size,
+    sectorSize: target.sectorSize,
+    physicalSectorSize: target.physicalSectorSize,
+    extents: () => target.extents(),
+    read: (into: Uint8Array, offset: number) => target.read(into, offset),
+    async write(from: Uint8Array, offset: number) {
+      check('a write', { offset, length: from.length });
+      await target.write(from, offset);
+    },
+    async zero(offset: number, length: number) {
+      check('zeroing', { offset, length });
+      await target.zero(offset, length);
+    },
+    async discard(offset: number, length: number) {
+      check('a discard', { offset, length });
+      await target.discard(offset, length);
+    },
+    startWriteback: (offset: number, length: number) => target.startWriteback(offset, length),
+    flush: () => target.flush(),
+    readBack: () => target.readBack(),
+    async window(range: ByteRange, options: { readonly readOnly?: boolean } = {}) {
+      check('a window', range);
+      return attachLoop(target.path, range, { readOnly: options.readOnly === true });
+    },
+    close: () => target.close(),
+  };
+  return checked as unknown as GuardedTarget;
+}
