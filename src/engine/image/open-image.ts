@@ -1,7 +1,7 @@
 /** What files and block devices have in common: an open descriptor, whole reads and writes, typed errors. */
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { SystemCallError, startWriteback } from '../native/libc.ts';
+import { SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
 import type { Extent, ImageTarget, ReadBack } from './contract.ts';
 import { ImageIoError, type ImageOperation } from './errors.ts';
 import { checkRange, type RawIo, readFully, writeFully } from './raw-io.ts';
