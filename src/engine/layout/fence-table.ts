@@ -1,0 +1,137 @@
+/**
+ * The fence: a valid table that a target carries from the first write of a duplication until its commit. It holds only what must stay
+ * and a marker with the run's id, so that any host sees that the disk is not finished, and no firmware finds anything to boot.
+ */
+import type { ByteRange } from '../image/contract.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import type { Region } from '../protect/region.ts';
+import type { PartitionTable, TableEntry } from './contract.ts';
+import { isGuid } from './gpt-guid.ts';
+import { mbrPartUuid, mbrSlots } from './mbr.ts';
+import { InvalidEntryError, TableDoesNotFitError } from './table-errors.ts';
+import { entryRange, gptRanges, highestFreeNumber, standardArray, usableSectors, widestPlace } from './table-space.ts';
+import { incompletePartitionName, incompletePartitionType } from './types.ts';
+
+/** "Non-FS data": no system mounts or boots it. */
+export const incompleteMbrType = 'DA';
+
+/** Where sector 0 of a fence says in plain text what it is: `doppel-incomplete RUN-ID`. */
+const markerOffset = 16;
+const markerPrefix = `${incompletePartitionName} `;
+/**
+ * Instead of boot code: INT 18h, by which a BIOS learns that there is nothing to boot here, then HLT for ever. A BIOS that starts
+ * whatever carries the signature 55 AA would otherwise run through the table as if it were a program.
+ */
+const nothingToBoot = [0xcd, 0x18, 0xf4, 0xeb, 0xfd];
+
+export interface FenceOptions {
+  /** The table that the target has now, if any. */
+  readonly target: PartitionTable | undefined;
+  /** Of the table that the commit will write; the fence has the same kind. */
+  readonly kind: 'gpt' | 'mbr';
+  readonly sectorSize: number;
+  /** Bytes. */
+  readonly diskSize: number;
+  /** Protected and kept entries, with the numbers that they have after the merge. */
+  readonly stay: readonly TableEntry[];
+  /** GUID text. */
+  readonly runId: string;
+  /** The bytes that the run will write; the marker stands in a free part of them. */
+  readonly overwritten: ByteRange;
+  /** Protected ranges outside the table, which the marker leaves alone. */
+  readonly regions?: readonly Region[];
+}
+
+/**
+ * The fence for a run. In an MBR the marker is an entry of type DA when one of the four is free, and always the text in sector 0;
+ * no entry is active.
+ *
+ * @throws TableDoesNotFitError when there is not one free sector for the marker, or the disk is too small
+ * @throws InvalidEntryError when `runId` is not a GUID
+ */
+export function fenceTable(options: FenceOptions): PartitionTable {
+  const { target, kind, sectorSize, diskSize, regions = [] } = options;
+  const runId = options.runId.toUpperCase();
+  const marker = {
+    number: 0,
+    firstSector: 0,
+    lastSector: 0,
+    type: '',
+    guid: runId,
+    name: incompletePartitionName,
+    attributes: 0n,
+  };
+  if (!isGuid(runId)) throw new InvalidEntryError(marker, `the run id "${options.runId}" is no GUID`);
+
+  const diskId = kind === 'mbr' ? runId.slice(0, 8).toLowerCase() : target?.kind === 'gpt' ? target.diskId : runId;
+  const stay = kind === 'gpt' ? options.stay : options.stay.map((entry) => withoutActiveFlag(entry, diskId));
+  const array = { count: Math.max(standardArray.count, ...stay.map((entry) => entry.number)), size: standardArray.size };
+  const bare: PartitionTable = {
+    kind,
+    sectorSize,
+    diskId,
+    firstUsable: 1,
+    lastUsable: 1,
+    entries: stay,
+    repairs: [],
+    ownRanges: kind === 'gpt' ? gptRanges(array, sectorSize, diskSize) : [{ offset: 0, length: sectorSize }],
+    mbr: fenceSector(sectorSize, runId),
+    ...(kind === 'gpt' ? { array } : {}),
+  };
+  const usable = usableSectors(bare, diskSize);
+  const fence = { ...bare, firstUsable: usable.firstSector, lastUsable: usable.lastSector };
+  if (kind === 'mbr' && stay.length === mbrSlots) return fence;
+
+  const free = IntervalSet.of({ offset: 0, length: diskSize })
+    .subtract(IntervalSet.of(...stay.map((entry) => entryRange(entry, sectorSize))))
+    .subtract(IntervalSet.of(...regions));
+  const place =
+    widestPlace(free.intersect(IntervalSet.of(options.overwritten)), usable, sectorSize) ?? widestPlace(free, usable, sectorSize);
+  const number = lowestFreeNumber(stay);
+  if (!place || highestFreeNumber(fence) === undefined) {
+    throw new TableDoesNotFitError('there is no free sector or number for the marker of an unfinished duplication', {
+      diskSize,
+      stay: stay.map((entry) => entry.number),
+    });
+  }
+  const placed =
+    kind === 'gpt'
+      ? { ...marker, ...place, number, type: incompletePartitionType }
+      : { ...marker, ...place, number, type: incompleteMbrType, guid: mbrPartUuid(diskId, number), name: '' };
+  return { ...fence, entries: [...stay, placed].sort((a, b) => a.number - b.number) };
+}
+
+/** The run that has not finished on this disk, when the table is a fence. */
+export function findIncomplete(table: PartitionTable): { readonly runId: string } | undefined {
+  if (table.kind === 'gpt') {
+    const marker = table.entries.find((entry) => entry.type === incompletePartitionType);
+    return marker ? { runId: marker.guid } : undefined;
+  }
+  const text = new TextDecoder('latin1').decode(table.mbr.subarray(markerOffset, markerOffset + markerPrefix.length + 36));
+  const runId = text.slice(markerPrefix.length);
+  return text.startsWith(markerPrefix) && isGuid(runId) ? { runId: runId.toUpperCase() } : undefined;
+}
+
+/** Whether this entry of `table` is only there to mark an unfinished duplication. */
+export function isMarker(table: PartitionTable, entry: TableEntry): boolean {
+  if (table.kind === 'gpt') return entry.type === incompletePartitionType;
+  return entry.type === incompleteMbrType && findIncomplete(table) !== undefined;
+}
+
+function fenceSector(sectorSize: number, runId: string): Uint8Array {
+  const sector = new Uint8Array(sectorSize);
+  sector.set(nothingToBoot);
+  sector.set(new TextEncoder().encode(markerPrefix + runId), markerOffset);
+  return sector;
+}
+
+function withoutActiveFlag(entry: TableEntry, diskId: string): TableEntry {
+  return { ...entry, attributes: 0n, guid: mbrPartUuid(diskId, entry.number) };
+}
+
+function lowestFreeNumber(entries: readonly TableEntry[]): number {
+  const taken = new Set(entries.map((entry) => entry.number));
+  let number = 1;
+  while (taken.has(number)) number++;
+  return number;
+}

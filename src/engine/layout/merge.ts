@@ -1,0 +1,142 @@
+/**
+ * Puts a source's table onto a target: the source's entries come in as they are, the target's protected and kept entries stay.
+ * A table is never copied byte for byte.
+ */
+import type { Region } from '../protect/region.ts';
+import type { PartitionTable, TableEntry } from './contract.ts';
+import { isMarker } from './fence-table.ts';
+import { nilGuid } from './gpt-guid.ts';
+import { extendedTypes } from './mbr.ts';
+import { arrayFor, checkFit } from './merge-fit.ts';
+import { type MergedPart, numberParts, type Stay } from './merge-numbers.ts';
+import { DuplicateGuidError, LogicalPartitionsError, SectorSizeMismatchError, TableKindMismatchError } from './table-errors.ts';
+import { gptRanges, usableSectors } from './table-space.ts';
+import { entryLabel } from './table-text.ts';
+import { profilePartitionType } from './types.ts';
+
+export type { MergedPart } from './merge-numbers.ts';
+
+export interface MergeOptions {
+  readonly source: PartitionTable;
+  /** Undefined for a target without a table. */
+  readonly target: PartitionTable | undefined;
+  /** Size of the target in bytes. */
+  readonly diskSize: number;
+  /** Logical sector size of the target, when that is known for certain (a block device). */
+  readonly targetSectorSize?: number;
+  /** Target entries that stay (parts of skipped kinds); protected ones stay anyway. Absent: nothing else stays. */
+  readonly keep?: (entry: TableEntry) => boolean;
+  /** Source entries that do not come in (parts of skipped kinds). Absent: all come in. */
+  readonly skip?: (entry: TableEntry) => boolean;
+  /** Protected ranges of the target that stand outside every partition. */
+  readonly regions?: readonly Region[];
+}
+
+export interface MergedTable {
+  /** To be written with `encodeTable`; `mbr` is the source's sector 0. */
+  readonly table: PartitionTable;
+  /** Every entry of `table` and where it comes from, by number. */
+  readonly parts: readonly MergedPart[];
+  /** Source entries that do not come in, with the reason as a clause. */
+  readonly leftOut: readonly { readonly entry: TableEntry; readonly reason: string }[];
+  /** What the reader of a plan should know, each a sentence. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Merges two tables.
+ *
+ * From the source: disk GUID (MBR: disk signature) and every entry with number, GUID, name, type, attributes and place, except those of `skip`,
+ * its own profile partitions and markers of unfinished runs. From the target: profile partitions, which take the highest
+ * numbers of the array, and entries of `keep`, which keep their number if no source entry has it and take the highest free one otherwise.
+ *
+ * @throws SectorSizeMismatchError, TableKindMismatchError, LogicalPartitionsError, PartsCollideError, TargetTooSmallError, TableFullError,
+ *   DuplicateGuidError, TableDoesNotFitError
+ */
+export function mergeTables(options: MergeOptions): MergedTable {
+  const { source, target, diskSize, regions = [] } = options;
+  const targetSectorSize = target && target.entries.length > 0 ? target.sectorSize : options.targetSectorSize;
+  for (const size of [targetSectorSize, options.targetSectorSize]) {
+    if (size !== undefined && size !== source.sectorSize) throw new SectorSizeMismatchError(source.sectorSize, size);
+  }
+  refuseLogical(source, 'the source');
+  if (target && options.keep) refuseLogical(target, 'the target');
+
+  const { brought, leftOut } = chooseSource(source, options.skip);
+  const stays = target ? chooseTarget(target, options.keep) : [];
+  if (target && target.kind !== source.kind && stays.length > 0) {
+    throw new TableKindMismatchError(
+      source.kind,
+      target.kind,
+      stays.map(({ from }) => entryLabel(from)),
+    );
+  }
+  if (source.kind === 'gpt') refuseTwins(brought, stays);
+  const fit = { source, brought, stays, regions, diskSize };
+  const array = source.kind === 'gpt' ? arrayFor(fit) : undefined;
+  checkFit({ ...fit, array });
+
+  const parts = numberParts(source, brought, stays, array);
+  const entries = parts.map((part) => part.entry);
+  const bare = { ...source, entries, repairs: [], ...(array ? { array } : {}) };
+  const usable = usableSectors(bare, diskSize);
+  const lowest = Math.min(source.firstUsable, usable.lastSector, ...entries.map((entry) => entry.firstSector));
+  const table: PartitionTable = {
+    ...bare,
+    firstUsable: Math.max(usable.firstSector, lowest),
+    lastUsable: usable.lastSector,
+    ownRanges: array ? gptRanges(array, source.sectorSize, diskSize) : [{ offset: 0, length: source.sectorSize }],
+  };
+  return { table, parts, leftOut, notes: notesOf(parts, target, source) };
+}
+
+function refuseLogical(table: PartitionTable, where: string): void {
+  const extended = table.kind === 'mbr' ? table.entries.find((entry) => extendedTypes.has(entry.type)) : undefined;
+  if (extended) throw new LogicalPartitionsError(extended, where);
+}
+
+function chooseSource(
+  source: PartitionTable,
+  skip: MergeOptions['skip'],
+): { brought: TableEntry[]; leftOut: MergedTable['leftOut'] } {
+  const brought: TableEntry[] = [];
+  const leftOut: { entry: TableEntry; reason: string }[] = [];
+  for (const entry of source.entries) {
+    if (entry.type === profilePartitionType) leftOut.push({ entry, reason: "it is the source's own profile" });
+    else if (isMarker(source, entry)) leftOut.push({ entry, reason: 'it marks an unfinished duplication' });
+    else if (skip?.(entry)) leftOut.push({ entry, reason: 'its kind is skipped' });
+    else brought.push(entry);
+  }
+  return { brought, leftOut };
+}
+
+function chooseTarget(target: PartitionTable, keep: MergeOptions['keep']): Stay[] {
+  const stays: Stay[] = [];
+  for (const entry of target.entries) {
+    if (isMarker(target, entry)) continue;
+    if (entry.type === profilePartitionType) stays.push({ from: entry, origin: 'protected' });
+    else if (keep?.(entry)) stays.push({ from: entry, origin: 'kept' });
+  }
+  return stays;
+}
+
+function refuseTwins(brought: readonly TableEntry[], stays: readonly Stay[]): void {
+  for (const { from } of stays) {
+    const twin = brought.find((entry) => entry.guid === from.guid && entry.guid !== nilGuid);
+    if (twin) throw new DuplicateGuidError(`${entryLabel(twin)} of the source`, `${entryLabel(from)} of the target`, from.guid);
+  }
+}
+
+function notesOf(parts: readonly MergedPart[], target: PartitionTable | undefined, source: PartitionTable): string[] {
+  const notes: string[] = [];
+  for (const { entry, origin, from } of parts) {
+    if (origin !== 'source' && entry.number !== from.number) {
+      notes.push(`${entryLabel(from)} of the target becomes partition ${entry.number}`);
+    }
+    if (origin === 'kept' && entry.attributes !== from.attributes)
+      notes.push(`${entryLabel(from)} of the target is no longer active`);
+  }
+  if (target && target.kind !== source.kind)
+    notes.push(`the target's ${target.kind.toUpperCase()} gives way to ${source.kind.toUpperCase()}`);
+  return notes;
+}

@@ -1,0 +1,112 @@
+/** Reads the partition table of a disk: GPT with both its copies, else MBR, else none. */
+import type { ImageSource } from '../image/contract.ts';
+import type { PartitionTable } from './contract.ts';
+import { findIncomplete } from './fence-table.ts';
+import { findGpt, type GptFindings, gptProblems, gptTable } from './gpt-read.ts';
+import { type BootSector, mbrTable, protectiveType, readBootSector } from './mbr.ts';
+import { AmbiguousTableError, SectorSizeConflictError, TableCorruptError, TableTruncatedError } from './table-errors.ts';
+import { profilePartitionType } from './types.ts';
+
+export interface ReadTableOptions {
+  /**
+   * Whether a GPT may have been written for another sector size than `image.sectorSize` (512 and 4096 are tried): right for
+   * regular files, never for block devices. Default: `image.sectorSizeAssumed`.
+   */
+  readonly probeSectorSizes?: boolean;
+}
+
+const probedSizes = [512, 4096];
+/** Every file system that leaves sector 0 blank has its own signature within so many bytes of the start (btrfs: 64 KiB). */
+const signatureArea = 128 * 1024;
+
+/**
+ * The partition table of the whole disk `image`, or undefined when there is none: a blank disk, or a file system that takes the
+ * whole disk. A damaged copy of a GPT, a missing protective MBR, a backup that is not at the end are survived and told in `repairs`.
+ *
+ * @throws TableCorruptError both copies of a GPT are bad, or MBR entries contradict each other.
+ * @throws TableTruncatedError the GPT describes a larger disk.
+ * @throws SectorSizeConflictError the GPT was written for another sector size than the device has.
+ * @throws AmbiguousTableError what sector 0 says and what stands in the GPT cannot both be true.
+ * @throws ImageIoError the image cannot be read.
+ */
+export async function readTable(image: ImageSource, options: ReadTableOptions = {}): Promise<PartitionTable | undefined> {
+  const probe = options.probeSectorSizes ?? image.sectorSizeAssumed ?? false;
+  const own = image.sectorSize;
+  if (image.size < Math.max(512, own)) return undefined;
+
+  const found: GptFindings[] = [];
+  for (const size of new Set([own, ...probedSizes])) {
+    const findings = await findGpt(image, size);
+    if (findings) found.push(findings);
+  }
+  const candidates = found.filter((findings) => probe || findings.sectorSize === own);
+  const chosen = candidates.find((findings) => findings.primary.copy) ?? candidates.find((findings) => findings.backup.copy);
+  const sectorSize = chosen?.sectorSize ?? own;
+  const sector = new Uint8Array(sectorSize);
+  await image.read(sector, 0);
+  const boot = readBootSector(sector, Math.floor(image.size / sectorSize));
+
+  if (chosen) return withGpt(image, chosen, boot, sector);
+  const foreign = found.find((findings) => findings.primary.copy ?? findings.backup.copy);
+  if (foreign && (boot.protective || boot.blank)) throw new SectorSizeConflictError(image.name, own, foreign.sectorSize);
+  const remains = found.some(({ primary, backup }) => primary.parsed.present || backup.parsed.present);
+  if (boot.protective || (boot.blank && remains)) throw damaged(image, found);
+  return withoutGpt(image, []);
+}
+
+/** One copy at least is good; whether it counts depends on sector 0. */
+async function withGpt(
+  image: ImageSource,
+  found: GptFindings,
+  boot: BootSector,
+  sector: Uint8Array,
+): Promise<PartitionTable | undefined> {
+  if (boot.protective) {
+    const hybrid = boot.entries.map((entry) => `${entry.number} (type ${entry.type})`);
+    const note = `hybrid MBR: beside the protective entry it lists ${hybrid.join(', ')}; only the GPT counts`;
+    return gptTable(found, sector, hybrid.length > 0 ? [note] : []);
+  }
+  const table = gptTable(found, sector, ['the protective MBR is missing']);
+  const ours = table.entries.some((entry) => entry.type === profilePartitionType);
+  if (findIncomplete(table)) return table;
+  if (boot.verdict === 'table' && boot.entries.length > 0) {
+    if (!ours) return withoutGpt(image, ['a GPT without protective MBR was ignored: sector 0 holds an MBR partition table']);
+    throw new AmbiguousTableError(
+      image.name,
+      'sector 0 holds an MBR partition table, but there is also a GPT that holds a profile',
+    );
+  }
+  if (ours) return table;
+  if (boot.blank && (found.primary.copy || (await isZero(image, signatureArea)))) return table;
+  throw new AmbiguousTableError(
+    image.name,
+    `there is a GPT (${found.primary.copy ? 'at both ends or at the start' : 'at the end only'}), but sector 0 has no protective entry for it: ` +
+      'either its start was overwritten, or the GPT is a leftover and something else takes the whole disk',
+  );
+}
+
+async function withoutGpt(image: ImageSource, notes: readonly string[]): Promise<PartitionTable | undefined> {
+  const sector = new Uint8Array(Math.max(512, image.sectorSize));
+  await image.read(sector, 0);
+  const boot = readBootSector(sector, Math.floor(image.size / image.sectorSize));
+  if (boot.verdict === 'bad') throw new TableCorruptError(image.name, boot.problems, 'mbr');
+  return boot.verdict === 'table' ? mbrTable(boot, sector, image.size, image.sectorSize, notes) : undefined;
+}
+
+function damaged(image: ImageSource, found: readonly GptFindings[]): Error {
+  for (const { primary, backup, sectorSize } of found) {
+    const needed = primary.parsed.sectorsNeeded ?? backup.parsed.sectorsNeeded;
+    if (needed !== undefined) return new TableTruncatedError(image.name, image.size, needed * sectorSize);
+  }
+  const present = found.find((findings) => findings.primary.parsed.present || findings.backup.parsed.present);
+  const problems = present
+    ? gptProblems(present)
+    : [`sector 0 has a protective entry (type ${protectiveType}), but neither end of the disk has a GPT header`];
+  return new TableCorruptError(image.name, problems, 'gpt');
+}
+
+async function isZero(image: ImageSource, length: number): Promise<boolean> {
+  const bytes = new Uint8Array(Math.min(length, image.size));
+  await image.read(bytes, 0);
+  return bytes.every((byte) => byte === 0);
+}
