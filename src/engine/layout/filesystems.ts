@@ -1,0 +1,45 @@
+/** Which file system a part holds, and which of its bytes that file system uses. One table of readers; offsets are bytes. */
+import type { ImageSource } from '../image/contract.ts';
+import type { FileSystemInfo, FileSystemReader, UsedBlocks } from './contract.ts';
+import { ext } from './filesystems/ext.ts';
+import { fat } from './filesystems/fat.ts';
+import { containers, unmapped } from './filesystems/signatures.ts';
+import { swap } from './filesystems/swap.ts';
+import { xfs } from './filesystems/xfs.ts';
+
+const readers: readonly FileSystemReader[] = [ext, xfs, swap, fat];
+
+/** Everything that claims the part: containers first, then what has a reader, then the rest. */
+async function claims(part: ImageSource): Promise<FileSystemInfo[]> {
+  const found: FileSystemInfo[] = [];
+  for (const probe of [...containers, ...readers.map((reader) => reader.probe), ...unmapped]) {
+    const info = await probe(part);
+    if (info !== undefined) found.push(info);
+  }
+  return found;
+}
+
+/**
+ * What the part holds, named as blkid names it; undefined when nothing is recognised. Where a container (RAID member, LUKS, LVM)
+ * and a file system both claim it, the container is the answer. Throws only for I/O errors.
+ */
+export async function identifyFileSystem(part: ImageSource): Promise<FileSystemInfo | undefined> {
+  return (await claims(part))[0];
+}
+
+/**
+ * Which bytes of the part hold something, all metadata and everything behind the file system's end included. `known: false` with
+ * a sentence for whatever is not clean, not known, inconsistent or claimed by two formats. Throws only for I/O errors.
+ */
+export async function usedBlocks(part: ImageSource): Promise<UsedBlocks> {
+  const found = await claims(part);
+  const [first] = found;
+  if (first === undefined) return { known: false, reason: 'no file system was recognised' };
+  if (found.length > 1) {
+    const names = found.map((info) => info.type).join(' and ');
+    return { known: false, reason: `it is not clear what the part holds: there are signatures of ${names}` };
+  }
+  const reader = readers.find(({ types }) => types.includes(first.type));
+  if (reader === undefined) return { known: false, reason: `doppel cannot read which blocks of ${first.type} are in use` };
+  return reader.usedBlocks(part);
+}

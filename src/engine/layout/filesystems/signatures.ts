@@ -1,0 +1,34 @@
+/**
+ * Recognising what doppel cannot map: file systems without a reader, and containers that hold something else.
+ * Offsets and meanings are those of each format's own headers; the names are blkid's.
+ */
+import type { ImageSource } from '../../image/contract.ts';
+import type { FileSystemInfo } from '../contract.ts';
+import {
+  probeBcache,
+  probeDrbd,
+  probeIntelRaid,
+  probeLinuxRaid,
+  probeLuks,
+  probeLvm,
+  probeZfs,
+} from './signatures/containers.ts';
+import { probeBtrfs, probeErofs, probeF2fs, probeIso9660, probeSquashfs } from './signatures/linux.ts';
+import { probeBitLocker, probeExfat, probeNtfs } from './signatures/windows.ts';
+
+/** Tells one format. Undefined when the part is something else; never throws for damaged input. */
+export type Probe = (part: ImageSource) => Promise<FileSystemInfo | undefined>;
+
+/** Formats that hold other volumes: where one of them claims a part, what is found inside is not the part's own. */
+export const containers: readonly Probe[] = [
+  probeLinuxRaid,
+  probeIntelRaid,
+  probeLuks,
+  probeBitLocker,
+  probeLvm,
+  probeZfs,
+  probeBcache,
+  probeDrbd,
+];
+
+export const unmapped: readonly Probe[] = [probeNtfs, probeExfat, probeBtrfs, probeF2fs, probeErofs, probeSquashfs, probeIso9660];
