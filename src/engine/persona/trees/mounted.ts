@@ -1,0 +1,209 @@
+/**
+ * A target's file systems, mounted in a mount namespace of their own that a child process holds. The child waits on a pipe
+ * from this process: when doppel ends, however it ends, the child ends, and the kernel takes the mounts down with it.
+ */
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
+import { ReadOnlyTreeError, ToolFailedError, UnsupportedFileSystemError, UnusableFileError } from '../errors.ts';
+import type { FileState, WritableTree } from '../tree.ts';
+import { CompositeTree, depth } from './composite.ts';
+import { DirectoryTree } from './directory.ts';
+import { FatTree } from './fat.ts';
+import { missingTool, runTool } from './tool.ts';
+
+export interface MountRequest {
+  /** Block device that holds exactly the file system: a loop window, never a whole disk. */
+  readonly device: string;
+  /** As blkid names it. */
+  readonly type: string;
+}
+
+export interface MountedSystemRequest {
+  readonly root: MountRequest;
+  /** Other file systems of the same system, with their mount points from its fstab. */
+  readonly mounts: readonly (MountRequest & { readonly mountPoint: string })[];
+  /** The ESP is reached through mtools, on a device or an image of it. */
+  readonly esp?: { readonly mountPoint: string } & ({ readonly device: string } | { readonly imagePath: string });
+  readonly readOnly: boolean;
+}
+
+export interface MountedTree extends WritableTree {
+  /** Flushes, unmounts, ends the child. Idempotent. @throws ToolFailedError when flushing or unmounting failed. */
+  close(): Promise<void>;
+}
+
+const optionsByType: Readonly<Record<string, { readonly readOnly: string; readonly readWrite: string }>> = {
+  ext2: { readOnly: 'ro', readWrite: 'rw' },
+  // Without replaying the journal, which would write.
+  ext3: { readOnly: 'ro,noload', readWrite: 'rw' },
+  ext4: { readOnly: 'ro,noload', readWrite: 'rw' },
+  // The source, with the same UUID, may be mounted on this host.
+  xfs: { readOnly: 'ro,norecovery,nouuid', readWrite: 'rw,nouuid' },
+};
+
+/** Covered by a tmpfs inside the namespace, so that it need not be created or cleaned; the host never sees that. */
+const base = '/tmp';
+
+/**
+ * Mounts a system. Must run as root.
+ * @throws UnsupportedFileSystemError before anything is started; MissingToolError; ToolFailedError when a mount fails.
+ */
+export async function openMountedSystem(request: MountedSystemRequest): Promise<MountedTree> {
+  for (const { device, type } of [request.root, ...request.mounts]) {
+    const reason =
+      type === 'btrfs' ? 'btrfs cannot be mounted beside its copy yet' : 'only ext2, ext3, ext4 and XFS are supported';
+    if (!Object.hasOwn(optionsByType, type)) throw new UnsupportedFileSystemError(type, device, reason);
+  }
+  const namespace = await Namespace.open();
+  try {
+    const system = await mountAll(namespace, request);
+    return new MountedSystem(system.tree, namespace, system.mountPoints, request.readOnly);
+  } catch (error) {
+    await namespace.close();
+    throw error;
+  }
+}
+
+async function mountAll(
+  namespace: Namespace,
+  request: MountedSystemRequest,
+): Promise<{ tree: WritableTree; mountPoints: string[] }> {
+  const root = `${base}/root`;
+  await namespace.run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
+  await namespace.run('mkdir', [root]);
+  await namespace.run('mount', mountArguments(request.root, root, request.readOnly));
+  const mountPoints = [root];
+  const main = new DirectoryTree(namespace.path(root));
+  for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
+    // Resolved inside the root: a link to "/" or to the host leads to the root's own "/" at most, and that is refused.
+    const place = await directoryAt(main, mount.mountPoint);
+    await namespace.run('mount', mountArguments(mount, root + place, request.readOnly));
+    mountPoints.push(root + place);
+  }
+  if (!request.esp) return { tree: main, mountPoints };
+  const device = 'device' in request.esp ? request.esp.device : request.esp.imagePath;
+  const fat = new FatTree({ device, readOnly: request.readOnly });
+  return {
+    tree: new CompositeTree(main, [{ mountPoint: await directoryAt(main, request.esp.mountPoint), tree: fat }]),
+    mountPoints,
+  };
+}
+
+async function directoryAt(tree: WritableTree, mountPoint: string): Promise<string> {
+  const place = await tree.realpath(mountPoint);
+  if (place === '/') throw new UnusableFileError(mountPoint, 'leads to the root directory, where nothing can be mounted');
+  if ((await tree.lstat(place))?.type !== 'directory')
+    throw new UnusableFileError(mountPoint, 'is a mount point in fstab and no directory');
+  return place;
+}
+
+function mountArguments({ device, type }: MountRequest, place: string, readOnly: boolean): string[] {
+  const own = optionsByType[type]?.[readOnly ? 'readOnly' : 'readWrite'] ?? '';
+  // -n and no canonicalization: mount must neither note this on the host nor follow links on the way.
+  return ['-n', '-c', '-t', type, '-o', `${own},nosuid,nodev,noexec,noatime`, '--', device, place];
+}
+
+/** A child in a mount namespace of its own, and commands run in it. */
+class Namespace {
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #ended: Promise<unknown>;
+
+  constructor(child: ChildProcessByStdio<Writable, Readable, Readable>) {
+    this.#child = child;
+    this.#ended = once(child, 'close');
+    // Writing to a child that is gone must not end the process; close() learns it from the exit.
+    child.stdin.on('error', () => {});
+  }
+
+  static async open(): Promise<Namespace> {
+    const args = ['--mount', '--propagation', 'private', '--', 'sh', '-c', 'echo ready && read -r _; exit 0'];
+    // A session of its own: Ctrl-C reaches doppel, which then closes what it opened, and not the holder of the mounts.
+    const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, cwd: '/' });
+    const namespace = new Namespace(child);
+    let said = '';
+    child.stderr.on('data', (data: Buffer) => {
+      if (said.length < 4096) said += data.toString('utf8');
+    });
+    const ready = new Promise<void>((resolve, reject) => {
+      child.once('error', (error: NodeJS.ErrnoException) =>
+        reject(
+          error.code === 'ENOENT'
+            ? missingTool('unshare')
+            : new ToolFailedError('unshare', args, String(error.code), error.message, error),
+        ),
+      );
+      child.once('close', (code, signal) => reject(new ToolFailedError('unshare', args, String(signal ?? `exit ${code}`), said)));
+      child.stdout.once('data', () => resolve());
+    });
+    await ready;
+    return namespace;
+  }
+
+  /** Where a path of the namespace is seen from outside. */
+  path(inside: string): string {
+    return `/proc/${this.#child.pid}/root${inside}`;
+  }
+
+  async run(tool: string, args: readonly string[]): Promise<void> {
+    await runTool('nsenter', [`--mount=/proc/${this.#child.pid}/ns/mnt`, '--', tool, ...args]);
+  }
+
+  async close(): Promise<void> {
+    this.#child.stdin.end();
+    await this.#ended;
+  }
+}
+
+class MountedSystem implements MountedTree {
+  readonly #tree: WritableTree;
+  readonly #namespace: Namespace;
+  readonly #mountPoints: readonly string[];
+  readonly #readOnly: boolean;
+  #closing: Promise<void> | undefined;
+
+  constructor(tree: WritableTree, namespace: Namespace, mountPoints: readonly string[], readOnly: boolean) {
+    this.#tree = tree;
+    this.#namespace = namespace;
+    this.#mountPoints = mountPoints;
+    this.#readOnly = readOnly;
+  }
+
+  lstat(path: string) {
+    return this.#tree.lstat(path);
+  }
+  read(path: string) {
+    return this.#tree.read(path);
+  }
+  readlink(path: string) {
+    return this.#tree.readlink(path);
+  }
+  list(path: string) {
+    return this.#tree.list(path);
+  }
+  realpath(path: string) {
+    return this.#tree.realpath(path);
+  }
+
+  async put(path: string, state: FileState): Promise<void> {
+    if (this.#readOnly) throw new ReadOnlyTreeError(path);
+    await this.#tree.put(path, state);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      for (const place of [...this.#mountPoints].reverse()) {
+        // umount does not report what could not be written back; syncfs does.
+        if (!this.#readOnly) await this.#namespace.run('sync', ['-f', place]);
+        await this.#namespace.run('umount', ['-n', '-c', place]);
+      }
+    } finally {
+      await this.#namespace.close();
+    }
+  }
+}
