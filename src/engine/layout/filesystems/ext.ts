@@ -9,6 +9,7 @@ import { chunkSize, insist, mapped, readAt } from './bytes.ts';
 import { crc32c } from './checksum.ts';
 import { scanSetBits, UsedCollector } from './collect.ts';
 import { type ExtGroups, groupBlocks, groupStart, metadataRanges, readGroups } from './ext/groups.ts';
+import { checkJournal } from './ext/journal.ts';
 import { describe, type ExtSuperblock, parseSuperblock, readRawSuperblock, roCompat } from './ext/superblock.ts';
 
 /** MMP block: its magic, and the sequence number that says nobody has the file system open. */
@@ -30,6 +31,7 @@ export const ext: FileSystemReader = {
       const sb = parseSuperblock(raw, part);
       if (sb.mmpBlock !== 0) await checkMmp(part, sb);
       const groups = await readGroups(part, sb);
+      await checkJournal(part, sb, groups);
       return used(part, sb, groups);
     });
   },
