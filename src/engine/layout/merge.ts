@@ -10,7 +10,7 @@ import { extendedTypes } from './mbr.ts';
 import { arrayFor, checkFit } from './merge-fit.ts';
 import { type MergedPart, numberParts, type Stay } from './merge-numbers.ts';
 import { DuplicateGuidError, LogicalPartitionsError, SectorSizeMismatchError, TableKindMismatchError } from './table-errors.ts';
-import { gptRanges, usableSectors } from './table-space.ts';
+import { firstUsableSector, gptRanges, usableSectors } from './table-space.ts';
 import { entryLabel } from './table-text.ts';
 import { profilePartitionType } from './types.ts';
 
@@ -55,8 +55,7 @@ export interface MergedTable {
  */
 export function mergeTables(options: MergeOptions): MergedTable {
   const { source, target, diskSize, regions = [] } = options;
-  const targetSectorSize = target && target.entries.length > 0 ? target.sectorSize : options.targetSectorSize;
-  for (const size of [targetSectorSize, options.targetSectorSize]) {
+  for (const size of [options.targetSectorSize, target?.sectorSize]) {
     if (size !== undefined && size !== source.sectorSize) throw new SectorSizeMismatchError(source.sectorSize, size);
   }
   refuseLogical(source, 'the source');
@@ -80,10 +79,9 @@ export function mergeTables(options: MergeOptions): MergedTable {
   const entries = parts.map((part) => part.entry);
   const bare = { ...source, entries, repairs: [], ...(array ? { array } : {}) };
   const usable = usableSectors(bare, diskSize);
-  const lowest = Math.min(source.firstUsable, usable.lastSector, ...entries.map((entry) => entry.firstSector));
   const table: PartitionTable = {
     ...bare,
-    firstUsable: Math.max(usable.firstSector, lowest),
+    firstUsable: firstUsableSector(bare, diskSize),
     lastUsable: usable.lastSector,
     ownRanges: array ? gptRanges(array, source.sectorSize, diskSize) : [{ offset: 0, length: source.sectorSize }],
   };

@@ -4,7 +4,7 @@ import { maxNameUnits } from './gpt-entries.ts';
 import { isGuid, nilGuid } from './gpt-guid.ts';
 import { maxMbrSector } from './mbr.ts';
 import { DuplicateGuidError, InvalidEntryError, PartsCollideError } from './table-errors.ts';
-import { checkBounds, tableSlots, usableSectors } from './table-space.ts';
+import { checkBounds, firstUsableSector, tableSlots, usableSectors } from './table-space.ts';
 import { entryLabel } from './table-text.ts';
 
 /**
@@ -34,21 +34,17 @@ export function checkTable(table: PartitionTable, diskSize: number): void {
 }
 
 /**
- * The table with one entry more. FirstUsable is lowered when the entry begins before it, as far as the entry array allows.
+ * The table with one entry more. FirstUsable is lowered to the end of the entry array when the entry begins before it.
  *
  * @throws InvalidEntryError, PartsCollideError, DuplicateGuidError, TableDoesNotFitError
  */
 export function addEntry(table: PartitionTable, entry: TableEntry, diskSize: number): PartitionTable {
   const twin = table.entries.find((other) => other.guid === entry.guid);
   if (table.kind === 'gpt' && twin) throw new DuplicateGuidError(entryLabel(twin), entryLabel(entry), entry.guid);
-  const added = {
-    ...table,
-    firstUsable: Math.min(table.firstUsable, entry.firstSector),
-    lastUsable: usableSectors(table, diskSize).lastSector,
-    entries: [...table.entries, entry].sort((a, b) => a.number - b.number),
-  };
-  checkTable(added, diskSize);
-  return added;
+  const grown = { ...table, entries: [...table.entries, entry].sort((a, b) => a.number - b.number) };
+  checkTable(grown, diskSize);
+  const lastUsable = usableSectors(grown, diskSize).lastSector;
+  return { ...grown, firstUsable: firstUsableSector(grown, diskSize), lastUsable };
 }
 
 function claim(entry: TableEntry): { what: string; firstSector: number; lastSector: number } {

@@ -6,7 +6,7 @@ import { encodeEntries } from './gpt-entries.ts';
 import { encodeHeader } from './gpt-header.ts';
 import { bootCodeSize, maxMbrSector, mbrDiskIdOffset, mbrEntryOffset, mbrEntrySize, mbrSlots, protectiveType } from './mbr.ts';
 import { checkTable } from './table-check.ts';
-import { gptPlaces, standardArray } from './table-space.ts';
+import { firstUsableSector, gptPlaces, standardArray } from './table-space.ts';
 
 /** Bytes for the target at `offset` bytes; both are multiples of the sector size. */
 export interface Write {
@@ -37,7 +37,7 @@ export interface EncodeOptions {
 /**
  * The writes that put `table` on a disk of `diskSize` bytes.
  *
- * GPT: FirstUsable is the table's, lowered to the lowest entry; LastUsable is the last sector before the backup. Every header field
+ * GPT: FirstUsable is the table's, or the end of the entry array when an entry begins before it; LastUsable is the last sector before the backup. Every header field
  * is computed for this disk; the table's own positions of headers do not matter.
  *
  * @throws InvalidEntryError, PartsCollideError, TableDoesNotFitError when the table cannot stand on this disk
@@ -56,9 +56,8 @@ export function encodeTable(table: PartitionTable, diskSize: number, options: En
   const packed = encodeEntries(table.entries, array.count, array.size);
   const padded = new Uint8Array(places.arraySectors * sectorSize);
   padded.set(packed);
-  const lowest = Math.min(table.firstUsable, places.last, ...table.entries.map((entry) => entry.firstSector));
   const common = {
-    firstUsable: Math.max(places.first, lowest),
+    firstUsable: firstUsableSector(table, diskSize),
     lastUsable: places.last,
     diskGuid: table.diskId,
     entryCount: array.count,

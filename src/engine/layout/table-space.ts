@@ -62,8 +62,8 @@ export function gptRanges(array: ArraySize, sectorSize: number, diskSize: number
 }
 
 /**
- * A GPT without entries for a disk of `diskSize` bytes, for `profile init`. Partitions begin at 1 MiB, or right behind the array on
- * a small disk; `diskId` is drawn unless given.
+ * A GPT without entries for a disk of `diskSize` bytes, for `profile init`. Everything between its copies is usable; `diskId` is drawn
+ * unless given.
  *
  * @throws TableDoesNotFitError
  */
@@ -74,12 +74,11 @@ export function blankTable(
   diskId: string = randomUUID(),
 ): PartitionTable {
   const places = gptPlaces(standardArray, sectorSize, diskSize);
-  const customary = alignment / sectorSize;
   return {
     kind,
     sectorSize,
     diskId: diskId.toUpperCase(),
-    firstUsable: customary <= places.last ? customary : places.first,
+    firstUsable: places.first,
     lastUsable: places.last,
     entries: [],
     repairs: [],
@@ -147,6 +146,13 @@ export function usableSectors(table: PartitionTable, diskSize: number): Place {
   if (table.kind === 'mbr') return { firstSector: 1, lastSector: lastMbrSector(diskSize, table.sectorSize) };
   const places = gptPlaces(table.array ?? standardArray, table.sectorSize, diskSize);
   return { firstSector: places.first, lastSector: places.last };
+}
+
+/** FirstUsable of a table on this disk: what it was, or right behind the entry array when that or an entry stands in the way. */
+export function firstUsableSector(table: PartitionTable, diskSize: number): number {
+  const { firstSector, lastSector } = usableSectors(table, diskSize);
+  const lowest = Math.min(lastSector + 1, ...table.entries.map((entry) => entry.firstSector));
+  return table.firstUsable > lowest || table.firstUsable < firstSector ? firstSector : table.firstUsable;
 }
 
 /** Widest range of `free` in whole sectors inside `bounds`; begins at a 1 MiB boundary where that leaves something. */

@@ -67,7 +67,11 @@ export async function withFile<T>(bytes: Uint8Array, use: (path: string) => Prom
     const path = join(folder, 'disk.img');
     const file: FileHandle = await open(path, 'w');
     try {
-      await file.writeFile(bytes);
+      await file.truncate(bytes.length);
+      for (let at = 0; at < bytes.length; at += MiB) {
+        const chunk = bytes.subarray(at, at + MiB);
+        if (chunk.some((byte) => byte !== 0)) await file.write(chunk, 0, chunk.length, at);
+      }
     } finally {
       await file.close();
     }
@@ -147,11 +151,15 @@ export async function sfdiskReads(disk: MemoryDisk): Promise<{ table: SfdiskTabl
   return answer;
 }
 
+/** What sgdisk remarks about every table of sfdisk, whose FirstUsableLBA is at 1 MiB. */
+const gapRemark = /Warning: There is a gap between the main partition table(.|\n)*?can adjust this gap\./;
+
 /** Throws unless both sgdisk and sfdisk find nothing wrong with the GPT of the disk. */
 export async function toolsAccept(disk: MemoryDisk): Promise<void> {
   await withTools(disk, async (path) => {
     const sgdisk = await execa('sgdisk', ['--verify', path]);
-    if (!sgdisk.stdout.includes('No problems found') || /warning|caution|invalid|corrupt/i.test(sgdisk.stdout + sgdisk.stderr)) {
+    const remarks = (sgdisk.stdout + sgdisk.stderr).replace(gapRemark, '');
+    if (!remarks.includes('No problems found') || /warning|caution|invalid|corrupt/i.test(remarks)) {
       throw new Error(`sgdisk --verify: ${sgdisk.stdout}${sgdisk.stderr}`);
     }
     const sfdisk = await execa('sfdisk', ['--verify', path]);
