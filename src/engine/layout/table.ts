@@ -48,9 +48,12 @@ export async function readTable(image: ImageSource, options: ReadTableOptions = 
 
   if (chosen) return withGpt(image, chosen, boot, sector);
   const foreign = found.find((findings) => findings.primary.copy ?? findings.backup.copy);
-  if (foreign && (boot.protective || boot.blank)) throw new SectorSizeConflictError(image.name, own, foreign.sectorSize);
   const remains = found.some(({ primary, backup }) => primary.parsed.present || backup.parsed.present);
-  if (boot.protective || (boot.blank && remains)) throw damaged(image, found);
+  const otherTable = boot.verdict === 'bad' || (boot.verdict === 'table' && boot.entries.length > 0);
+  if (boot.protective || (remains && !otherTable)) {
+    if (foreign) throw new SectorSizeConflictError(image.name, own, foreign.sectorSize);
+    throw damaged(image, found);
+  }
   return withoutGpt(image, []);
 }
 

@@ -325,6 +325,16 @@ test('a backup left behind by a file system that takes the whole disk is not use
   assert.instance(await failure(readTable(formatted)), AmbiguousTableError);
 });
 
+test('remains of a GPT that nothing in sector 0 explains are not taken for a blank disk', async () => {
+  const remains = disk512.copy();
+  remains.bytes.fill(0x11, 0, 512);
+  assert.instance(await failure(readTable(remains)), AmbiguousTableError);
+  for (const lba of [1, lastSector(remains)]) remains.bytes.fill(0xff, lba * 512 + 20, lba * 512 + 512);
+  assert.instance(await failure(readTable(remains)), TableCorruptError);
+  remains.bytes.fill(0, 0, 512);
+  assert.instance(await failure(readTable(remains)), TableCorruptError);
+});
+
 test('disks without a table have none', async () => {
   assert.is(await readTable(new MemoryDisk(new Uint8Array(8 * MiB))), undefined);
   assert.is(await readTable(new MemoryDisk(new Uint8Array(0))), undefined);

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { PartitionTable, TableEntry } from '../../../src/engine/layout/contract.ts';
 import { type MergeOptions, mergeTables } from '../../../src/engine/layout/merge.ts';
+import { encodeTable } from '../../../src/engine/layout/table-encode.ts';
 import {
   DuplicateGuidError,
   LogicalPartitionsError,
@@ -258,7 +259,6 @@ test('the table of a merge is written to a real image and read back without a re
   const target = withProfile(gpt([part(1, 1, 20, other(1)), part(6, 22, 8, { ...other(6), name: 'keep me' })]));
   const disk = written(target);
   const merged = mergeTables({ source, target: await read(disk), diskSize, keep: (entry) => entry.name === 'keep me' });
-  const { encodeTable } = await import('../../../src/engine/layout/table-encode.ts');
   const after = new MemoryDisk(disk.bytes.slice()).apply(encodeTable(merged.table, diskSize));
   await toolsAccept(after);
   assert.equal((await read(after)).repairs, []);
