@@ -96,10 +96,17 @@ test('types have names that a person can read', () => {
   assert.is(describeType('mbr', '77'), 'type 77');
 });
 
+/** In the specification, but not in util-linux 2.38. */
+const newer = [
+  'E9434544-6E2C-47CC-BAE2-12D6DEAFB44C',
+  'D113AF76-80EF-41B4-BDB6-0CFF4D3D4A25',
+  '1AACDB3B-5444-4138-BD9E-E5C2239B2346',
+];
+
 test('every type of ours is one that sfdisk knows too', async () => {
   const gpt = (await execa('sfdisk', ['-X', 'gpt', '-T'])).stdout.toUpperCase();
   for (const type of Object.keys(gptTypes)) {
-    if (type === profilePartitionType || type === incompletePartitionType) continue;
+    if ([profilePartitionType, incompletePartitionType, ...newer].includes(type)) continue;
     assert.ok(gpt.includes(type), type);
   }
   const mbr = (await execa('sfdisk', ['-X', 'dos', '-T'])).stdout.toUpperCase();
