@@ -3,4 +3,4 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { main } from '../src/main.ts';
 
-await main(dirname(dirname(fileURLToPath(import.meta.url))), process.argv.slice(2), { fromSource: true });
+await main(dirname(dirname(fileURLToPath(import.meta.url))), process.argv.slice(2), { table: './src/command-table.ts' });

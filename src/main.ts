@@ -1,20 +1,23 @@
 /** The program behind the launcher: loads oclif, runs the command, reports how it ended. */
-import { Config, flush, run } from '@oclif/core';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { flush, type Interfaces, Plugin, run } from '@oclif/core';
 import { errorDocument, errorText, exitCodeOf, isPlainExit } from './ui/errors.ts';
 import { raiseAgain } from './ui/signals.ts';
 import { targetAfter } from './ui/target-state.ts';
 
 export interface MainOptions {
-  /** Run the commands from src instead of dist (needs a TypeScript loader). */
-  readonly fromSource?: boolean;
+  /** Module with the table of commands instead of the built one, relative to the root: `./src/command-table.ts` with a TypeScript loader. */
+  readonly table?: string;
 }
 
 /** `root` is the folder of package.json, `argv` the words after the program's name. Sets the process's exit code. */
 export async function main(root: string, argv: readonly string[], options: MainOptions = {}): Promise<void> {
   process.stdout.on('error', endOnClosedPipe);
   try {
-    const config = await (options.fromSource === true ? sourceConfig(root) : Config.load(root));
-    await run([...argv], config);
+    // doppel has no plugins that somebody could add; looking for them takes time.
+    const load = { root, userPlugins: false, devPlugins: false };
+    await run([...argv], options.table === undefined ? load : { ...load, plugins: await pluginsWith(root, options.table) });
     await flush();
   } catch (error) {
     process.exitCode = report(error, argv);
@@ -37,12 +40,11 @@ function endOnClosedPipe(error: NodeJS.ErrnoException): void {
   process.exit(0);
 }
 
-async function sourceConfig(root: string): Promise<Config> {
-  const { readFileSync } = await import('node:fs');
-  const { join } = await import('node:path');
+/** The program as oclif sees it, with another table of commands, read afresh instead of from the manifest of the build. */
+async function pluginsWith(root: string, table: string): Promise<Map<string, Interfaces.Plugin>> {
   const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  pjson.oclif.commands.target = './src/command-table.ts';
-  const config = new Config({ root, pjson, ignoreManifest: true });
-  await config.load();
-  return config;
+  pjson.oclif.commands.target = table;
+  const plugin = new Plugin({ root, pjson, isRoot: true, ignoreManifest: true, errorOnManifestCreate: true });
+  await plugin.load();
+  return new Map([[plugin.name, plugin]]);
 }

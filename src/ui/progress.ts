@@ -21,11 +21,16 @@ export interface ProgressOutput {
 export async function progressView(mode: ProgressMode, output: ProgressOutput = process.stderr): Promise<ProgressView> {
   if (mode === 'json') return jsonProgress(output);
   if (mode === 'none') return silentProgress(output);
-  if (mode === 'auto' && process.stderr.isTTY === true && process.env.TERM !== 'dumb') {
+  if (mode === 'auto' && canDraw()) {
     const { taskProgress } = await import('./progress-tasks.ts');
     return taskProgress();
   }
   return plainProgress(output);
+}
+
+/** Some terminals say that they have no columns, or cannot move the cursor. */
+function canDraw(): boolean {
+  return process.stderr.isTTY === true && process.env.TERM !== 'dumb' && process.stderr.columns >= 20;
 }
 
 /** How fast the current phase goes. */
