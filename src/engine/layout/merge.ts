@@ -4,7 +4,7 @@
  */
 import type { Region } from '../protect/region.ts';
 import type { PartitionTable, TableEntry } from './contract.ts';
-import { isMarker } from './fence-table.ts';
+import { findIncomplete, isMarker } from './fence-table.ts';
 import { nilGuid } from './gpt-guid.ts';
 import { extendedTypes } from './mbr.ts';
 import { arrayFor, checkFit } from './merge-fit.ts';
@@ -33,7 +33,7 @@ export interface MergeOptions {
 }
 
 export interface MergedTable {
-  /** To be written with `encodeTable`; `mbr` is the source's sector 0. */
+  /** To be written with `encodeTable`; `mbr` is the source's sector 0, or zeros when that says that the source is unfinished. */
   readonly table: PartitionTable;
   /** Every entry of `table` and where it comes from, by number. */
   readonly parts: readonly MergedPart[];
@@ -49,6 +49,8 @@ export interface MergedTable {
  * From the source: disk GUID (MBR: disk signature) and every entry with number, GUID, name, type, attributes and place, except those of `skip`,
  * its own profile partitions and markers of unfinished runs. From the target: profile partitions, which take the highest
  * numbers of the array, and entries of `keep`, which keep their number if no source entry has it and take the highest free one otherwise.
+ *
+ * A source that is itself an unfinished target is not refused here: ask `findIncomplete`.
  *
  * @throws SectorSizeMismatchError, TableKindMismatchError, LogicalPartitionsError, PartsCollideError, TargetTooSmallError, TableFullError,
  *   DuplicateGuidError, TableDoesNotFitError
@@ -81,6 +83,7 @@ export function mergeTables(options: MergeOptions): MergedTable {
   const usable = usableSectors(bare, diskSize);
   const table: PartitionTable = {
     ...bare,
+    mbr: findIncomplete(source) ? new Uint8Array(source.sectorSize) : source.mbr,
     firstUsable: firstUsableSector(bare, diskSize),
     lastUsable: usable.lastSector,
     ownRanges: array ? gptRanges(array, source.sectorSize, diskSize) : [{ offset: 0, length: source.sectorSize }],

@@ -146,6 +146,21 @@ test('an MBR fence has the kept entries, none active, an entry of type DA and th
   );
 });
 
+test('what is merged from an unfinished MBR source does not pass for a fence itself', async () => {
+  const unfinished = await read(written(fence(undefined, { kind: 'mbr', stay: mbr([part(2, 16, 4)]).entries })));
+  const merged = mergeTables({ source: unfinished, target: undefined, diskSize });
+  assert.equal(
+    merged.leftOut.map(({ entry }) => entry.type),
+    ['DA'],
+  );
+  assert.is(findIncomplete(merged.table), undefined);
+  const back = await read(written(merged.table));
+  assert.equal(
+    back.entries.map((entry) => [entry.number, entry.type]),
+    [[2, '83']],
+  );
+});
+
 test('an MBR fence of four kept entries is marked in sector 0 alone', async () => {
   const old = mbr([1, 2, 3, 4].map((number) => part(number, number * 4, 4)));
   const back = await read(written(fence(old, { kind: 'mbr', stay: old.entries })));
