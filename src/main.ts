@@ -41,7 +41,7 @@ function endOnClosedPipe(error: NodeJS.ErrnoException): void {
 }
 
 /** The program as oclif sees it, with another table of commands, read afresh instead of from the manifest of the build. */
-async function pluginsWith(root: string, table: string): Promise<Map<string, Interfaces.Plugin>> {
+export async function pluginsWith(root: string, table: string): Promise<Map<string, Interfaces.Plugin>> {
   const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   pjson.oclif.commands.target = table;
   const plugin = new Plugin({ root, pjson, isRoot: true, ignoreManifest: true, errorOnManifestCreate: true });
