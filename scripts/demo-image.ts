@@ -193,8 +193,8 @@ const makers: Readonly<Record<PartName, Maker>> = {
 
   data: async (file, size, disk, scratch) => {
     newFile(file, size);
-    // What an earlier owner of the disk left.
-    writeAt(file, noise('stale', 24 * mebibyte), Math.floor(size / 2));
+    // What an earlier owner of the disk left, behind the log, which mkfs clears.
+    writeAt(file, noise('stale', 24 * mebibyte), Math.floor(size * 0.8));
     const proto = writeApplication(join(scratch, 'application'));
     await tool('mkfs.xfs', [
       '-q',
