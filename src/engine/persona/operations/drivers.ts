@@ -67,8 +67,7 @@ async function generated(tree: OverlayTree, path: string, header: string, lines:
 
 function optionWord(key: string, value: string | number | boolean): string | undefined {
   const text = typeof value === 'boolean' ? (value ? '1' : '0') : String(value);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  if (!/^[\w.-]+$/.test(key) || /[\x00-\x1f\x7f"]/.test(text)) return undefined;
+  if (!/^[\w.-]+$/.test(key) || /[\p{Cc}"]/u.test(text)) return undefined;
   return /\s/.test(text) ? `${key}="${text}"` : `${key}=${text}`;
 }
 

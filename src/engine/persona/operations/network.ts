@@ -152,12 +152,10 @@ async function nameServers(
 
 /** The first text with a control character, or the first name that is no file name. */
 function unwritableText(value: unknown, path: string[] = []): { text: string; path: string[] } | undefined {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  if (typeof value === 'string') return /[\x00-\x1f\x7f]/.test(value) ? { text: value, path } : undefined;
+  if (typeof value === 'string') return /\p{Cc}/u.test(value) ? { text: value, path } : undefined;
   if (typeof value !== 'object' || value === null) return undefined;
   for (const [key, inner] of Object.entries(value)) {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-    if (!Array.isArray(value) && /[\x00-\x20\x7f/]/.test(key)) return { text: key, path };
+    if (!Array.isArray(value) && /[\p{Cc}\s/]/u.test(key)) return { text: key, path };
     const found = unwritableText(inner, [...path, key]);
     if (found) return found;
   }

@@ -147,7 +147,7 @@ function mtoolsPath(canonical: string): string {
 function parseListing(listing: string): Entry[] {
   const entries: Entry[] = [];
   for (const line of listing.split('\n')) {
-    const match = /^(.{8}) (.{3}) +(<DIR>|\d+) +\d{4}-\d\d-\d\d +\d\d?:\d\d(?: {2}(.*))?$/.exec(line);
+    const match = /^(.{8}) (.{3}) +(<DIR>|\d+) +\d{4}-\d\d-\d\d +\d\d?:\d\d *(.*)$/.exec(line);
     if (!match) continue;
     const [, stem = '', extension = '', size = '', long] = match;
     const short = stem.trimEnd() + (extension.trim() === '' ? '' : `.${extension.trimEnd()}`);

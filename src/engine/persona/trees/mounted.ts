@@ -17,6 +17,8 @@ export interface MountRequest {
   readonly device: string;
   /** As blkid names it. */
   readonly type: string;
+  /** Nothing is written to this one, whatever the others are; default: as the whole request. */
+  readonly readOnly?: boolean;
 }
 
 export interface MountedSystemRequest {
@@ -24,7 +26,10 @@ export interface MountedSystemRequest {
   /** Other file systems of the same system, with their mount points from its fstab. */
   readonly mounts: readonly (MountRequest & { readonly mountPoint: string })[];
   /** The ESP is reached through mtools, on a device or an image of it. */
-  readonly esp?: { readonly mountPoint: string } & ({ readonly device: string } | { readonly imagePath: string });
+  readonly esp?: { readonly mountPoint: string; readonly readOnly?: boolean } & (
+    | { readonly device: string }
+    | { readonly imagePath: string }
+  );
   readonly readOnly: boolean;
 }
 
@@ -72,18 +77,18 @@ async function mountAll(
   const root = `${base}/root`;
   await namespace.run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
   await namespace.run('mkdir', [root]);
-  await namespace.run('mount', mountArguments(request.root, root, request.readOnly));
+  await namespace.run('mount', mountArguments(request.root, root, request.root.readOnly ?? request.readOnly));
   const mountPoints = [root];
   const main = new DirectoryTree(namespace.path(root));
   for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
     // Resolved inside the root: a link to "/" or to the host leads to the root's own "/" at most, and that is refused.
     const place = await directoryAt(main, mount.mountPoint);
-    await namespace.run('mount', mountArguments(mount, root + place, request.readOnly));
+    await namespace.run('mount', mountArguments(mount, root + place, mount.readOnly ?? request.readOnly));
     mountPoints.push(root + place);
   }
   if (!request.esp) return { tree: main, mountPoints };
   const device = 'device' in request.esp ? request.esp.device : request.esp.imagePath;
-  const fat = new FatTree({ device, readOnly: request.readOnly });
+  const fat = new FatTree({ device, readOnly: request.esp.readOnly ?? request.readOnly });
   return {
     tree: new CompositeTree(main, [{ mountPoint: await directoryAt(main, request.esp.mountPoint), tree: fat }]),
     mountPoints,

@@ -37,6 +37,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
   const result = await execa(tool, args, {
     reject: false,
     encoding: 'buffer',
+    stripFinalNewline: false,
     env: { LC_ALL: 'C.UTF-8', ...options.env },
     // No terminal and no standard input of ours: mtools would ask.
     ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
