@@ -19,15 +19,21 @@ function kindOf(value: unknown): string {
 }
 
 /** `right` names the expected form. */
-const wrong = (code: DiagnosticCode, right: string) => (issue: RawIssue) =>
-  missing(issue) ? `E031 this key is required: ${right}` : `${code} this is ${kindOf(issue.input)}; it must be ${right}`;
+const wrong = (code: DiagnosticCode, right: string) => (issue: RawIssue) => {
+  if (missing(issue)) return `E031 this key is required: ${right}`;
+  // What should have been a hash may be a password.
+  const is = code === 'E023' ? 'not a text' : kindOf(issue.input);
+  return `${code} this is ${is}; it must be ${right}`;
+};
 
-const quoted = (issue: RawIssue) =>
-  typeof issue.input === 'number' || typeof issue.input === 'boolean' ? '; put it in quotes to make it text' : '';
+const quoted = (issue: RawIssue, right: string) => {
+  const plain = typeof issue.input === 'number' || typeof issue.input === 'boolean';
+  return plain && !right.includes('quotes') ? '; put it in quotes to make it text' : '';
+};
 
 /** A text of a certain form. `code` is for a value that is no text at all. */
 export function text(right: string, check?: Check, code: DiagnosticCode = 'E030') {
-  const schema = z.string({ error: (issue) => wrong(code, right)(issue) + quoted(issue) }).describe(right);
+  const schema = z.string({ error: (issue) => wrong(code, right)(issue) + quoted(issue, right) }).describe(right);
   return check === undefined ? schema : schema.superRefine((value, context) => refine(check, value, context));
 }
 

@@ -67,10 +67,13 @@ const drivers = object('a mapping with load, blacklist, options', {
   initramfs: unsupported('drivers.initramfs').optional(),
 });
 
-const plainPassword = unsupported('a password in plain text').superRefine((_, context) => {
-  const message = 'E018 a password stands in the YAML; write hashed_passwd with a crypt hash, or {secret: NAME}';
-  context.addIssue({ code: 'custom', message });
-});
+const plainPassword = z
+  .unknown()
+  .superRefine((_, context) => {
+    const message = 'E018 a password stands in the YAML; write hashed_passwd with a crypt hash, or {secret: NAME}';
+    context.addIssue({ code: 'custom', message });
+  })
+  .meta({ description: 'Refused: write hashed_passwd.', deprecated: true });
 const users = list(
   'a list of users, as [{name: root, hashed_passwd: {secret: rootHash}}]',
   object('a mapping with name and hashed_passwd', {

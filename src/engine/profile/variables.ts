@@ -42,7 +42,7 @@ export function substituteVariables(root: MapNode, report: (d: Diagnostic) => vo
       }
       const source = sourceOf(name);
       if (source?.kind !== 'scalar') {
-        const names = [...entries(vars).map(([key]) => key), ...builtIn].join(', ');
+        const names = [...new Set([...entries(vars).map(([key]) => key), ...builtIn])].join(', ');
         const message = `the variable "${name}" is not defined; add it under vars. Defined are: ${names}`;
         if (source === undefined) report(diagnostic('E011', message, requester.place.path, requester.place));
         return undefined;
