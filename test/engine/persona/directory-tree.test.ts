@@ -120,7 +120,13 @@ test('replacing keeps ACL and other attributes, but none that vouch for the old 
     writeFileSync(path, 'old');
     setXattr(path, 'user.note', Buffer.from('kept'));
     setXattr(path, 'security.selinux', Buffer.from('system_u:object_r:etc_t:s0\0'));
-    execFileSync('setfattr', ['-n', 'system.posix_acl_access', '-v', '0x0200000001000600ffffffff02000400e803000004000400ffffffff10000400ffffffff20000400ffffffff', path]);
+    execFileSync('setfattr', [
+      '-n',
+      'system.posix_acl_access',
+      '-v',
+      '0x0200000001000600ffffffff02000400e803000004000400ffffffff10000400ffffffff20000400ffffffff',
+      path,
+    ]);
     setXattr(path, 'security.capability', Buffer.from('0100000200040000000000000000000000000000', 'hex'));
     const acl = getXattr(path, 'system.posix_acl_access');
     await tree.put('/file', file('new', 0o644));
@@ -146,7 +152,13 @@ test('mode and owner are as asked, links and directories too, and nothing tempor
     await tree.put('/d/f', { type: 'file', content: Buffer.from('x'), mode: 0o4711, uid: 7, gid: 8 });
     await tree.put('/d/l', { type: 'symlink', target: '/etc/machine-id' });
     await tree.put('/d/l', { type: 'symlink', target: 'elsewhere' });
-    assert.equal(await tree.lstat('/d'), { type: 'directory', mode: 0o2750, uid: 5, gid: 6, size: lstatSync(join(root, 'd')).size });
+    assert.equal(await tree.lstat('/d'), {
+      type: 'directory',
+      mode: 0o2750,
+      uid: 5,
+      gid: 6,
+      size: lstatSync(join(root, 'd')).size,
+    });
     assert.equal(await tree.lstat('/d/f'), { type: 'file', mode: 0o4711, uid: 7, gid: 8, size: 1 });
     assert.is(await tree.readlink('/d/l'), 'elsewhere');
     assert.equal(await tree.list('/d'), ['f', 'l']);
@@ -166,7 +178,11 @@ test('a failed write leaves the old file and nothing temporary', () =>
   hostile(async (_host, root, tree) => {
     writeAt(root, 'f', 'old');
     chownSync(join(root, 'f'), 3, 3);
-    await rejects(tree.put('/f', { type: 'file', content: Buffer.from('x'), mode: 0o644, uid: -5, gid: 0 }), TargetFileError, /writing \/f/);
+    await rejects(
+      tree.put('/f', { type: 'file', content: Buffer.from('x'), mode: 0o644, uid: -5, gid: 0 }),
+      TargetFileError,
+      /writing \/f/,
+    );
     assert.is(textAt(root, 'f'), 'old');
     assert.equal(readdirSync(root), ['f']);
     assert.not(isAt(root, '.f.doppel-new'));

@@ -1,5 +1,18 @@
 /** Trees in temporary directories: small systems shaped like Debian, and what surrounds a test of them. */
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, lstatSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { applyPersona } from '../../../src/engine/persona/apply.ts';
@@ -55,16 +68,28 @@ export function makeDebian(root: string, backend: Backend = 'networkd'): void {
   mkdirSync(join(root, 'usr/sbin'), { recursive: true });
   symlinkSync('usr/lib', join(root, 'lib'));
   symlinkSync('usr/sbin', join(root, 'sbin'));
-  writeAt(root, 'usr/lib/os-release', 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n');
+  writeAt(
+    root,
+    'usr/lib/os-release',
+    'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n',
+  );
   linkAt(root, 'etc/os-release', '../usr/lib/os-release');
   writeAt(root, 'usr/lib/systemd/systemd', '', 0o755);
   linkAt(root, 'usr/sbin/init', '/lib/systemd/systemd');
   writeAt(root, 'etc/hostname', 'source-01\n');
-  writeAt(root, 'etc/hosts', '127.0.0.1\tlocalhost\n127.0.1.1\tsource-01.example.net source-01\n\n# others\n192.0.2.11 source-011 db-1\n');
+  writeAt(
+    root,
+    'etc/hosts',
+    '127.0.0.1\tlocalhost\n127.0.1.1\tsource-01.example.net source-01\n\n# others\n192.0.2.11 source-011 db-1\n',
+  );
   writeAt(root, 'etc/machine-id', `${oldMachineId}\n`);
   writeAt(root, 'var/lib/dbus/machine-id', `${oldMachineId}\n`);
   writeAt(root, 'var/lib/systemd/random-seed', 'seed', 0o600);
-  writeAt(root, 'etc/passwd', 'root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:34:www:/var/www:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n');
+  writeAt(
+    root,
+    'etc/passwd',
+    'root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:34:www:/var/www:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n',
+  );
   writeAt(root, 'etc/group', 'root:x:0:\nwww-data:x:34:\nshadow:x:42:\nkeys:x:777:\n');
   writeAt(root, 'etc/shadow', 'root:*:20254:0:99999:7:::\nwww-data:*:20254:0:99999:7:::\nalice:!:20254:0:99999:7:::\n', 0o640);
   chownSync(join(root, 'etc/shadow'), 0, 42);
@@ -85,13 +110,22 @@ export function makeDebian(root: string, backend: Backend = 'networkd'): void {
 
 export function makeKernel(root: string, version: string): void {
   const directory = `usr/lib/modules/${version}`;
-  writeAt(root, `${directory}/modules.dep`, 'kernel/drivers/net/ixgbe/ixgbe.ko.xz: kernel/drivers/net/mdio.ko.xz\nkernel/net/nf_conntrack.ko:\n');
+  writeAt(
+    root,
+    `${directory}/modules.dep`,
+    'kernel/drivers/net/ixgbe/ixgbe.ko.xz: kernel/drivers/net/mdio.ko.xz\nkernel/net/nf_conntrack.ko:\n',
+  );
   writeAt(root, `${directory}/modules.builtin`, 'kernel/drivers/char/virtio_console.ko\n');
-  writeAt(root, `${directory}/modules.alias`, '# Aliases\nalias pci:v00008086d00001557sv*sd*bc*sc*i* ixgbe\nalias net-pf-16-proto-9 ixgbe\n');
+  writeAt(
+    root,
+    `${directory}/modules.alias`,
+    '# Aliases\nalias pci:v00008086d00001557sv*sd*bc*sc*i* ixgbe\nalias net-pf-16-proto-9 ixgbe\n',
+  );
 }
 
 function makeNetwork(root: string, backend: Backend): void {
-  const enable = (name: string) => linkAt(root, `etc/systemd/system/multi-user.target.wants/${name}`, `/lib/systemd/system/${name}`);
+  const enable = (name: string) =>
+    linkAt(root, `etc/systemd/system/multi-user.target.wants/${name}`, `/lib/systemd/system/${name}`);
   if (backend === 'networkd') {
     enable('systemd-networkd.service');
     writeAt(root, 'etc/systemd/network/10-lan.network', '[Match]\nName=en* eth*\n\n[Network]\nAddress=192.0.2.10/24\n');
@@ -104,9 +138,17 @@ function makeNetwork(root: string, backend: Backend): void {
     writeAt(root, 'etc/netplan/50-cloud-init.yaml', 'network: {version: 2, ethernets: {eth0: {dhcp4: true}}}\n', 0o600);
     writeAt(root, 'etc/cloud/cloud.cfg', 'x\n');
   } else if (backend === 'ifupdown') {
-    writeAt(root, 'usr/lib/systemd/system/networking.service', unit('WantedBy=multi-user.target\nWantedBy=network-online.target'));
+    writeAt(
+      root,
+      'usr/lib/systemd/system/networking.service',
+      unit('WantedBy=multi-user.target\nWantedBy=network-online.target'),
+    );
     enable('networking.service');
-    writeAt(root, 'etc/network/interfaces', 'source /etc/network/interfaces.d/*\nauto lo eth0\niface lo inet loopback\niface eth0 inet static\n  address 192.0.2.10/24\n');
+    writeAt(
+      root,
+      'etc/network/interfaces',
+      'source /etc/network/interfaces.d/*\nauto lo eth0\niface lo inet loopback\niface eth0 inet static\n  address 192.0.2.10/24\n',
+    );
     writeAt(root, 'etc/network/interfaces.d/extra', 'auto eth1\niface eth1 inet dhcp\n');
     writeAt(root, 'etc/udev/rules.d/70-persistent-net.rules', 'SUBSYSTEM=="net", NAME="eth0"\n');
     writeAt(root, 'etc/resolv.conf', 'nameserver 192.0.2.53\n');
