@@ -1,45 +1,56 @@
 /** A block device: a disk, a partition, a loop device. Targets are opened exclusively, so that nobody mounts them meanwhile. */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { blockGeometry, discardBlocks, rereadPartitions, SystemCallError, zeroBlocks } from '../native/libc.ts';
+import { blockGeometry, discardBlocks, punchHole, rereadPartitions, SystemCallError, zeroBlocks } from '../native/libc.ts';
 import type { Extent } from './contract.ts';
-import { OpenImage, type OpenMode, openFailed } from './open-image.ts';
+import { ImageIoError, openFailed } from './errors.ts';
+import { OpenImage, type OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
 
 export class BlockImage extends OpenImage {
   static async open(path: string, mode: OpenMode, io: (file: FileHandle) => RawIo = rawIo): Promise<BlockImage> {
     const flags = mode === 'read' ? constants.O_RDONLY : constants.O_RDWR | constants.O_EXCL;
     const file = await open(path, flags).catch(openFailed(path));
-    const geometry = blockGeometry(file.fd);
-    return new BlockImage({ name: path, path, ...geometry, file, io: io(file) });
+    try {
+      return new BlockImage({ name: path, path, ...blockGeometry(file.fd), file, io: io(file) });
+    } catch (cause) {
+      await file.close();
+      throw new ImageIoError(path, 'examine', { cause });
+    }
   }
 
   /** A device cannot tell what it holds: everything may be data. */
   override async *extents(): AsyncIterable<Extent> {
+    this.check('read', 0, this.size);
     if (this.size > 0) yield { offset: 0, length: this.size, state: 'data' };
   }
 
-  /** Asks the kernel to read the partition table again. False when a partition is in use. */
+  /** Asks the kernel to read the partition table again. False when a partition is in use. @throws ImageIoError */
   async rereadTable(): Promise<boolean> {
-    try {
-      await rereadPartitions(this.fd);
-      return true;
-    } catch (error) {
-      // EINVAL: a device without partitions, such as most loop devices.
-      if (error instanceof SystemCallError && (error.errnoName === 'EBUSY' || error.errnoName === 'EINVAL'))
-        return error.errnoName === 'EINVAL';
-      throw error;
-    }
+    return this.call('examine', 0, this.size, async () => {
+      try {
+        await rereadPartitions(this.fd);
+        return true;
+      } catch (error) {
+        if (failedWith(error, 'EBUSY')) return false;
+        // A device without partitions, such as most loop devices.
+        if (failedWith(error, 'EINVAL')) return true;
+        throw error;
+      }
+    });
   }
 
   protected override async deallocate(offset: number, length: number): Promise<boolean> {
     if (offset % this.sectorSize !== 0 || length % this.sectorSize !== 0) return false;
-    try {
-      await zeroBlocks(this.fd, offset, length);
-      return true;
-    } catch (error) {
-      if (error instanceof SystemCallError && (error.errnoName === 'EOPNOTSUPP' || error.errnoName === 'EINVAL')) return false;
-      throw error;
+    // Punching promises zeros and lets the device deallocate; where it cannot do both, it may still zero by itself.
+    for (const step of [punchHole, zeroBlocks]) {
+      try {
+        await step(this.fd, offset, length);
+        return true;
+      } catch (error) {
+        if (!failedWith(error, 'EOPNOTSUPP', 'EINVAL')) throw error;
+      }
     }
+    return false;
   }
 
   protected override async giveBack(offset: number, length: number): Promise<void> {
@@ -49,7 +60,11 @@ export class BlockImage extends OpenImage {
     try {
       await discardBlocks(this.fd, start, end - start);
     } catch (error) {
-      if (!(error instanceof SystemCallError && error.errnoName === 'EOPNOTSUPP')) throw error;
+      if (!failedWith(error, 'EOPNOTSUPP')) throw error;
     }
   }
+}
+
+function failedWith(error: unknown, ...names: readonly string[]): boolean {
+  return error instanceof SystemCallError && names.includes(error.errnoName);
 }

@@ -43,7 +43,7 @@ export type CacheBypass = 'direct' | 'dropped' | 'none';
 /** Reads what the medium holds rather than what the page cache remembers. `close` is idempotent. */
 export interface ReadBack {
   readonly bypass: CacheBypass;
-  /** Offset, length and address of `into` must be multiples of 4096, or end at the end of the image. */
+  /** As `ImageSource.read`. Whole pages into buffers from `alignedBuffers` are faster. */
   read(into: Uint8Array, offset: number): Promise<void>;
   close(): Promise<void>;
 }

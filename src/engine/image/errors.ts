@@ -1,7 +1,7 @@
 /** What can go wrong with an image. Offsets and lengths are bytes. */
 import { CorruptInputError, IoError, RefusedError } from '../errors.ts';
 
-export type ImageOperation = 'open' | 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'examine';
+export type ImageOperation = 'open' | 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'lock' | 'examine';
 
 /** A system call on an image failed, or moved fewer bytes than it should. */
 export class ImageIoError extends IoError {
@@ -29,8 +29,16 @@ const hints: Record<ImageOperation, string> = {
   zero: 'Check the medium and the free space of the file system that holds the file, then run the same command again.',
   discard: 'Check the medium, or leave --unused at "skip".',
   flush: 'What was written may not have reached the medium. Check it (dmesg), then run the same command again.',
+  lock: 'The file system that holds it has no locks (flock). Copy the image to one that has.',
   examine: 'Check the path and your permissions.',
 };
+
+/** For `open(...).catch(openFailed(path))`. */
+export function openFailed(path: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new ImageIoError(path, 'open', { cause });
+  };
+}
 
 /** A file that is an image in another format, or an archive, and would be copied as if it were a raw disk. */
 export class ForeignFormatError extends RefusedError {

@@ -1,29 +1,41 @@
 /** A raw disk image in a regular file. Holes are zeros and stay holes. */
 import { constants, type FileHandle, open } from 'node:fs/promises';
 import { punchHole, SystemCallError, seekData, seekHole } from '../native/libc.ts';
+import { PAGE } from './aligned.ts';
 import type { Extent } from './contract.ts';
-import { OpenImage, type OpenMode, openFailed } from './open-image.ts';
-import type { RawIo } from './raw-io.ts';
-import { rawIo } from './raw-io.ts';
+import { ImageIoError, openFailed } from './errors.ts';
+import { OpenImage, type OpenMode } from './open-image.ts';
+import { type RawIo, rawIo } from './raw-io.ts';
 
 const SECTOR = 512;
-const PAGE = 4096;
 
 export class FileImage extends OpenImage {
+  override readonly sectorSizeAssumed = true;
+
   static async open(path: string, mode: OpenMode, io: (file: FileHandle) => RawIo = rawIo): Promise<FileImage> {
     const file = await open(path, mode === 'read' ? constants.O_RDONLY : constants.O_RDWR).catch(openFailed(path));
-    const size = (await file.stat()).size;
+    const { size } = await file.stat();
     return new FileImage({ name: path, path, size, sectorSize: SECTOR, physicalSectorSize: PAGE, file, io: io(file) });
   }
 
   override async *extents(): AsyncIterable<Extent> {
     for (let offset = 0; offset < this.size; ) {
-      const data = Math.min(seekData(this.fd, offset) ?? this.size, this.size);
+      const { data, hole } = this.#nextData(offset);
       if (data > offset) yield { offset, length: data - offset, state: 'zero' };
-      if (data >= this.size) return;
-      const hole = Math.min(seekHole(this.fd, data), this.size);
-      yield { offset: data, length: hole - data, state: 'data' };
+      if (hole > data) yield { offset: data, length: hole - data, state: 'data' };
       offset = hole;
+    }
+  }
+
+  /** The next run of data, an empty one at the end when there is none. */
+  #nextData(offset: number): { data: number; hole: number } {
+    this.check('examine', offset, this.size - offset);
+    try {
+      const data = Math.min(seekData(this.fd, offset) ?? this.size, this.size);
+      const hole = data === this.size ? data : Math.min(seekHole(this.fd, data), this.size);
+      return { data, hole };
+    } catch (cause) {
+      throw new ImageIoError(this.name, 'examine', { offset, length: this.size - offset, cause });
     }
   }
 

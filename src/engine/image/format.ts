@@ -24,25 +24,46 @@ const formats: readonly Format[] = [
   { name: 'QED image', offset: 0, magic: [0x51, 0x45, 0x44, 0x00], todo: convert('qed') },
   { name: 'Parallels image', offset: 0, magic: 'WithoutFreeSpace', todo: convert('parallels') },
   { name: 'Parallels image', offset: 0, magic: 'WithouFreSpacExt', todo: convert('parallels') },
-  { name: 'gzip archive', offset: 0, magic: [0x1f, 0x8b], todo: unpack('gunzip -k') },
+  { name: 'gzip archive', offset: 0, magic: [0x1f, 0x8b, 0x08], todo: unpack('gunzip -k') },
   { name: 'xz archive', offset: 0, magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], todo: unpack('unxz -k') },
   { name: 'zstd archive', offset: 0, magic: [0x28, 0xb5, 0x2f, 0xfd], todo: unpack('unzstd -k') },
   { name: 'bzip2 archive', offset: 0, magic: 'BZh', todo: unpack('bunzip2 -k') },
   { name: 'lz4 archive', offset: 0, magic: [0x04, 0x22, 0x4d, 0x18], todo: unpack('unlz4 -k') },
   { name: 'zip archive', offset: 0, magic: [0x50, 0x4b, 0x03, 0x04], todo: unpack('unzip') },
   { name: '7z archive', offset: 0, magic: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c], todo: unpack('7z x') },
+  { name: 'lzip archive', offset: 0, magic: 'LZIP', todo: unpack('lzip -dk') },
+  { name: 'RAR archive', offset: 0, magic: 'Rar!', todo: unpack('unrar x') },
   { name: 'tar archive', offset: 257, magic: 'ustar', todo: unpack('tar xf') },
+  { name: 'WIM archive', offset: 0, magic: 'MSWIM', todo: unpack('wimlib-imagex apply') },
+  { name: 'EWF image', offset: 0, magic: [0x45, 0x56, 0x46, 0x09, 0x0d, 0x0a, 0xff, 0x00], todo: unpack('ewfexport -f raw') },
+  {
+    name: 'Android sparse image',
+    offset: 0,
+    magic: [0x3a, 0xff, 0x26, 0xed],
+    todo: (image) => `Unpack it first: simg2img ${image} ${image}.raw`,
+  },
   { name: 'partclone image', offset: 0, magic: 'partclone-image', todo: () => 'Restore it with partclone.restore first.' },
 ];
 
-/** Bytes from the start of a file that `refuseForeignFormat` wants to see. */
+/** In the last sector; what comes before may be raw, but the disk inside ends a sector earlier. */
+const trailers: readonly Format[] = [
+  { name: 'VHD image', offset: 0, magic: 'conectix', todo: convert('vpc') },
+  { name: 'DMG image', offset: 0, magic: 'koly', todo: convert('dmg') },
+];
+
+/** Bytes from the start and from the end of a file that `refuseForeignFormat` wants to see (all of a shorter one). */
 export const formatHeadLength = 512;
 
 /** @throws ForeignFormatError with the command that makes a raw image of it. */
-export function refuseForeignFormat(image: string, head: Uint8Array): void {
-  for (const { name, offset, magic, todo } of formats) {
+export function refuseForeignFormat(image: string, head: Uint8Array, tail: Uint8Array = new Uint8Array()): void {
+  refuse(image, head, formats);
+  refuse(image, tail, trailers);
+}
+
+function refuse(image: string, sector: Uint8Array, known: readonly Format[]): void {
+  for (const { name, offset, magic, todo } of known) {
     const bytes = typeof magic === 'string' ? Buffer.from(magic, 'latin1') : Uint8Array.from(magic);
-    if (offset + bytes.length <= head.length && Buffer.compare(head.subarray(offset, offset + bytes.length), bytes) === 0) {
+    if (Buffer.compare(sector.subarray(offset, offset + bytes.length), bytes) === 0) {
       throw new ForeignFormatError(image, name, todo(image));
     }
   }

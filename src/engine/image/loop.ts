@@ -1,22 +1,31 @@
 /**
  * A loop device over a range of a file or block device: how kernel file systems and their tools get to see one part and
- * nothing else. It detaches itself when its last user is gone, also when this process is killed.
+ * nothing else. It detaches itself when its last user is gone, also when this process is killed: at once, or when what was
+ * mounted from it meanwhile is unmounted.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { attachLoopDevice, freeLoopNumber, SystemCallError } from '../native/libc.ts';
+import { attachLoopDevice, blockGeometry, freeLoopNumber, SystemCallError } from '../native/libc.ts';
 import type { ByteRange, Window } from './contract.ts';
 import { ImageIoError } from './errors.ts';
 
-/** @throws ImageIoError when no loop device can be had (no root, no loop module, a container without devices). */
+const SECTOR = 512;
+
+/**
+ * Offset and length must be multiples of 512 and lie inside the file or device.
+ * @throws ImageIoError when they do not, or when no loop device can be had (no root, no loop module, a container without devices)
+ */
 export async function attachLoop(path: string, range: ByteRange, options: { readonly readOnly: boolean }): Promise<Window> {
+  const { offset, length } = range;
+  if (offset < 0 || length <= 0 || offset % SECTOR !== 0 || length % SECTOR !== 0) {
+    throw new ImageIoError(path, 'open', { ...range, detail: 'a window must consist of whole sectors of 512 bytes' });
+  }
   try {
     return await attach(path, range, options.readOnly);
   } catch (cause) {
-    throw new ImageIoError(path, 'open', {
-      ...range,
-      detail: `no loop device could be set up (${(cause as Error).message}); this needs root`,
-      cause,
-    });
+    if (cause instanceof ImageIoError) throw cause;
+    const hint = process.getuid?.() === 0 ? '' : '; this needs root';
+    const detail = `no loop device could be set up (${(cause as Error).message})${hint}`;
+    throw new ImageIoError(path, 'open', { ...range, detail, cause });
   }
 }
 
@@ -42,12 +51,13 @@ async function claim(control: FileHandle, backing: FileHandle, range: ByteRange,
     const loop = await open(device, flags);
     try {
       attachLoopDevice(loop.fd, backing.fd, range.offset, range.length);
+      const { size } = blockGeometry(loop.fd);
+      if (size === range.length) return windowOver(device, loop);
+      throw new ImageIoError(device, 'open', { ...range, detail: `the loop device shows ${size} bytes instead` });
     } catch (error) {
       await loop.close();
-      if (error instanceof SystemCallError && error.errnoName === 'EBUSY' && attempt < 32) continue;
-      throw error;
+      if (!(error instanceof SystemCallError && error.errnoName === 'EBUSY' && attempt < 32)) throw error;
     }
-    return windowOver(device, loop);
   }
 }
 

@@ -30,8 +30,11 @@ export abstract class OpenImage implements ImageTarget {
   readonly size: number;
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
+  readonly sectorSizeAssumed: boolean = false;
   readonly #file: FileHandle;
   readonly #io: RawIo;
+  /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
+  readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
   constructor(options: OpenImageOptions) {
@@ -51,72 +54,76 @@ export abstract class OpenImage implements ImageTarget {
   protected abstract giveBack(offset: number, length: number): Promise<void>;
 
   protected get fd(): number {
-    if (this.#closing !== undefined) throw new ImageIoError(this.name, 'examine', { detail: 'the image was closed' });
+    this.check('examine', 0, 0);
     return this.#file.fd;
   }
 
   /**
    * Takes the advisory lock that keeps a second doppel away, and udev from probing a disk whose table is being changed.
-   * False when somebody else has it for longer than a probe takes.
+   * Readers share it. False when somebody else has it for longer than a probe takes.
+   * @throws ImageIoError where the file system has no locks
    */
-  async lock(): Promise<boolean> {
+  async lock(mode: 'exclusive' | 'shared' = 'exclusive'): Promise<boolean> {
     for (let attempt = 0; attempt < 20; attempt++) {
-      if (tryLock(this.fd)) return true;
+      if (await this.call('lock', 0, this.size, async () => tryLock(this.fd, mode))) return true;
       await setTimeout(100);
     }
     return false;
   }
 
   async read(into: Uint8Array, offset: number): Promise<void> {
-    this.#check('read', offset, into.length);
+    this.check('read', offset, into.length);
     await readFully(this.#io, this.name, into, offset);
   }
 
   async write(from: Uint8Array, offset: number): Promise<void> {
-    this.#check('write', offset, from.length);
+    this.check('write', offset, from.length);
     await writeFully(this.#io, this.name, from, offset);
   }
 
   async zero(offset: number, length: number): Promise<void> {
-    this.#check('zero', offset, length);
+    this.check('zero', offset, length);
     for (let at = offset; at < offset + length; at += ZERO_STEP) {
       const step = Math.min(ZERO_STEP, offset + length - at);
-      if (!(await this.#call('zero', at, step, () => this.deallocate(at, step)))) await this.#writeZeros(at, step);
+      if (!(await this.call('zero', at, step, () => this.deallocate(at, step)))) await this.#writeZeros(at, step);
     }
   }
 
   async discard(offset: number, length: number): Promise<void> {
-    this.#check('discard', offset, length);
-    await this.#call('discard', offset, length, () => this.giveBack(offset, length));
+    this.check('discard', offset, length);
+    await this.call('discard', offset, length, () => this.giveBack(offset, length));
   }
 
   /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
   async startWriteback(offset: number, length: number): Promise<void> {
+    this.check('write', offset, length);
     try {
-      await startWriteback(this.fd, offset, length);
+      await this.#track(startWriteback(this.fd, offset, length));
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error;
     }
   }
 
   async flush(): Promise<void> {
-    this.#check('flush', 0, 0);
-    await this.#call('flush', 0, this.size, () => this.#file.sync());
+    this.check('flush', 0, 0);
+    await this.call('flush', 0, this.size, () => this.#file.sync());
   }
 
   async readBack(): Promise<ReadBack> {
-    this.#check('read', 0, 0);
+    this.check('read', 0, 0);
     return openReadBack(this.path, this.size);
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#file.close();
+    this.#closing ??= Promise.allSettled(this.#running).then(() => this.#file.close());
     return this.#closing;
   }
 
-  #check(operation: ImageOperation, offset: number, length: number): void {
-    if (this.#closing !== undefined)
+  /** @throws ImageIoError when the image was closed or the range does not lie inside it. */
+  protected check(operation: ImageOperation, offset: number, length: number): void {
+    if (this.#closing !== undefined) {
       throw new ImageIoError(this.name, operation, { offset, length, detail: 'the image was closed' });
+    }
     checkRange(this.name, operation, offset, length, this.size);
   }
 
@@ -127,17 +134,22 @@ export abstract class OpenImage implements ImageTarget {
     }
   }
 
-  async #call<T>(operation: ImageOperation, offset: number, length: number, step: () => Promise<T>): Promise<T> {
+  async #track<T>(call: Promise<T>): Promise<T> {
+    this.#running.add(call);
     try {
-      return await step();
+      return await call;
+    } finally {
+      this.#running.delete(call);
+    }
+  }
+
+  /** Runs a step on the descriptor; its errors come out as ImageIoError. */
+  protected async call<T>(operation: ImageOperation, offset: number, length: number, step: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#track(step());
     } catch (cause) {
+      if (cause instanceof ImageIoError) throw cause;
       throw new ImageIoError(this.name, operation, { offset, length, cause });
     }
   }
-}
-
-export function openFailed(path: string): (cause: unknown) => never {
-  return (cause) => {
-    throw new ImageIoError(path, 'open', { cause });
-  };
 }

@@ -1,26 +1,35 @@
 /**
- * Reading what the medium holds rather than what the page cache remembers: O_DIRECT where the file system has it, else the
- * cached pages are dropped first and mincore(2) must agree that they are gone; what is cached later came from the medium.
- * A loop device caches once more in its backing file, which is dropped in the same way.
+ * Reading what the medium holds rather than what the page cache remembers: the cached pages are dropped, and O_DIRECT goes
+ * past them where the file system has it; elsewhere mincore(2) must agree that they are gone: what is cached later came from
+ * the medium. What loop devices below the image cache once more in their backing files is dropped in the same way.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { dropCache, residentPages } from '../native/libc.ts';
-import { alignedBuffers } from './aligned.ts';
+import { blockGeometry, dropCache, residentPages } from '../native/libc.ts';
+import { alignedBuffers, isPageAligned, PAGE } from './aligned.ts';
 import type { CacheBypass, ReadBack } from './contract.ts';
-import { ImageIoError } from './errors.ts';
-import { rawIo, readFully } from './raw-io.ts';
-import { blockName, loopBackingFile } from './users.ts';
+import { type DeviceNode, existingNodes } from './devices.ts';
+import { ImageIoError, openFailed } from './errors.ts';
+import { checkRange, rawIo, readFully } from './raw-io.ts';
+import { storageBelow } from './storage.ts';
+import { isMissing } from './sysfs.ts';
 
-const PAGE = 4096;
 const BOUNCE = 1 << 20;
 const MINCORE_STEP = 1 << 30;
 
 /** `size` is the image's, in bytes. @throws ImageIoError when the path cannot be opened for reading. */
 export async function openReadBack(path: string, size: number): Promise<ReadBack> {
   const direct = await openDirect(path);
-  const file = direct ?? (await open(path, constants.O_RDONLY));
-  const dropped = (direct !== undefined || (await dropAll(file, size))) && (await dropBackingFile(path));
-  return new FileReadBack(path, size, file, direct !== undefined, dropped);
+  const file = direct ?? (await open(path, constants.O_RDONLY).catch(openFailed(path)));
+  try {
+    // Where O_DIRECT is accepted and then done through the cache after all (FUSE, ext4 with data=journal), dropping helps.
+    const here = direct === undefined ? await dropAll(file, size) : await drop(file).then(() => true);
+    const below = await dropBelow(path);
+    const bypass = !here || !below ? 'none' : direct === undefined ? 'dropped' : 'direct';
+    return new FileReadBack(path, size, file, direct !== undefined, bypass);
+  } catch (cause) {
+    await file.close();
+    throw cause instanceof ImageIoError ? cause : new ImageIoError(path, 'read', { offset: 0, length: size, cause });
+  }
 }
 
 class FileReadBack implements ReadBack {
@@ -29,24 +38,24 @@ class FileReadBack implements ReadBack {
   readonly #size: number;
   readonly #file: FileHandle;
   readonly #direct: boolean;
-  readonly #bounce = alignedBuffers(1, BOUNCE)[0] as Uint8Array;
-  #turn: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  constructor(path: string, size: number, file: FileHandle, direct: boolean, dropped: boolean) {
+  constructor(path: string, size: number, file: FileHandle, direct: boolean, bypass: CacheBypass) {
     this.#path = path;
     this.#size = size;
     this.#file = file;
     this.#direct = direct;
-    this.bypass = !dropped ? 'none' : direct ? 'direct' : 'dropped';
+    this.bypass = bypass;
   }
 
   async read(into: Uint8Array, offset: number): Promise<void> {
-    const aligned = offset % PAGE === 0 && into.length % PAGE === 0 && into.byteOffset % PAGE === 0;
-    if (!this.#direct || aligned) return readFully(rawIo(this.#file), this.#path, into, offset);
-    const mine = this.#turn.then(() => this.#readBounced(into, offset));
-    this.#turn = mine.catch(() => undefined);
-    return mine;
+    if (this.#closing !== undefined) {
+      throw new ImageIoError(this.#path, 'read', { offset, length: into.length, detail: 'the image was closed' });
+    }
+    checkRange(this.#path, 'read', offset, into.length, this.#size);
+    const aligned = offset % PAGE === 0 && into.length % PAGE === 0 && isPageAligned(into);
+    if (!this.#direct || aligned) await readFully(rawIo(this.#file), this.#path, into, offset);
+    else await this.#readBounced(into, offset);
   }
 
   close(): Promise<void> {
@@ -54,19 +63,30 @@ class FileReadBack implements ReadBack {
     return this.#closing;
   }
 
-  /** Direct reads move whole pages; at the end of the image the kernel answers what is left. */
+  /** Direct reads move whole pages into aligned memory; at the end of the image the kernel gives what is left. */
   async #readBounced(into: Uint8Array, offset: number): Promise<void> {
+    const widest = Math.min(BOUNCE, into.length + 2 * PAGE);
+    const [bounce] = alignedBuffers(1, Math.ceil(widest / PAGE) * PAGE) as [Uint8Array];
     for (let done = 0; done < into.length; ) {
       const start = Math.floor((offset + done) / PAGE) * PAGE;
       const skip = offset + done - start;
-      const length = Math.min(BOUNCE, Math.ceil((skip + into.length - done) / PAGE) * PAGE);
-      const got = (await this.#file.read(this.#bounce, 0, length, start)).bytesRead;
-      if (got < Math.min(length, this.#size - start)) {
-        throw new ImageIoError(this.#path, 'read', { offset: start, length, detail: `only ${got} bytes came back` });
+      const take = Math.min(bounce.length - skip, into.length - done);
+      const pages = bounce.subarray(0, Math.ceil((skip + take) / PAGE) * PAGE);
+      const got = await this.#readPages(pages, start);
+      if (got < skip + take) {
+        const detail = `only ${got} bytes came back: was the image truncated?`;
+        throw new ImageIoError(this.#path, 'read', { offset: start, length: pages.length, detail });
       }
-      const part = this.#bounce.subarray(skip, Math.min(got, skip + into.length - done));
-      into.set(part, done);
-      done += part.length;
+      into.set(bounce.subarray(skip, skip + take), done);
+      done += take;
+    }
+  }
+
+  async #readPages(pages: Uint8Array, offset: number): Promise<number> {
+    try {
+      return await rawIo(this.#file).read(pages, offset);
+    } catch (cause) {
+      throw new ImageIoError(this.#path, 'read', { offset, length: pages.length, cause });
     }
   }
 }
@@ -81,25 +101,60 @@ async function openDirect(path: string): Promise<FileHandle | undefined> {
   }
 }
 
-/** Whether the backing file's cache is known to be gone; true when there is none. */
-async function dropBackingFile(path: string): Promise<boolean> {
-  const block = await blockName(path);
-  const backing = block === undefined ? undefined : await loopBackingFile(block);
-  if (backing === undefined) return true;
-  const file = await open(backing, constants.O_RDONLY);
+/** Drops what loop devices below the image have cached; whether all of that is known to be gone. */
+async function dropBelow(path: string): Promise<boolean> {
+  const { links } = await storageBelow(path);
+  let gone = true;
+  for (const { to } of links.filter(({ kind }) => kind === 'loop')) gone = (await dropBacking(to)) && gone;
+  return gone;
+}
+
+async function dropBacking({ id, path }: DeviceNode): Promise<boolean> {
+  // Deleted, or in another mount namespace: then nobody knows what is cached.
+  const [found] = await existingNodes([path]);
+  if (found?.id !== id) return false;
+  let file: FileHandle;
   try {
-    await file.sync();
-    return await dropAll(file, (await file.stat()).size);
+    file = await open(path, constants.O_RDONLY);
+  } catch (cause) {
+    if (isMissing(cause) || (cause as NodeJS.ErrnoException).code === 'EACCES') return false;
+    throw new ImageIoError(path, 'open', { cause });
+  }
+  try {
+    return await dropAll(file, await sizeOf(file));
   } finally {
     await file.close();
   }
 }
 
-/** Whether mincore(2) agrees that no page is left. */
+/** Bytes; stat(2) knows it only of regular files. */
+async function sizeOf(file: FileHandle): Promise<number> {
+  const stats = await file.stat();
+  return stats.isBlockDevice() ? blockGeometry(file.fd).size : stats.size;
+}
+
+/** Whether mincore(2) agrees that no page is left. Pages that are being read or written just then stay, hence the attempts. */
 async function dropAll(file: FileHandle, size: number): Promise<boolean> {
-  await dropCache(file.fd, 0, size);
-  for (let offset = 0; offset < size; offset += MINCORE_STEP) {
-    if (residentPages(file.fd, offset, Math.min(MINCORE_STEP, size - offset)) > 0) return false;
+  for (let attempt = 0; attempt < 3; attempt++) {
+    await drop(file);
+    if (!hasCached(file, size)) return true;
   }
-  return true;
+  return false;
+}
+
+async function drop(file: FileHandle): Promise<void> {
+  try {
+    await file.sync();
+  } catch (error) {
+    // A file system that cannot be written (squashfs) has nothing to sync.
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+  }
+  await dropCache(file.fd, 0, 0);
+}
+
+function hasCached(file: FileHandle, size: number): boolean {
+  for (let offset = 0; offset < size; offset += MINCORE_STEP) {
+    if (residentPages(file.fd, offset, Math.min(MINCORE_STEP, size - offset)) > 0) return true;
+  }
+  return false;
 }

@@ -1,256 +1,159 @@
 /**
  * Who uses a file or block device right now: mounts, swap, device-mapper and md holders, loop devices, locks (running
- * virtual machines). Read from /proc and /sys; see proc(5), Documentation/ABI/testing/sysfs-block and QEMU's docs/devel/block locking.
+ * virtual machines). Read from /proc and /sys; see proc(5), Documentation/ABI/testing/sysfs-block and QEMU's file locking.
  */
-import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { constants, open } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
+import { type DeviceNode, existingNodes, loopBackingNode, nodeOf, parentOf, partitionsOf } from './devices.ts';
+import { ImageIoError } from './errors.ts';
+import { type FileLock, qemuWrites, readLocks } from './locks.ts';
+import { devicesOf, type MountEntry, mountOf, readMounts } from './mounts.ts';
+import { listOptional, readOptional, unescapeOctal } from './sysfs.ts';
+
+export { blockName } from './devices.ts';
+export { sharesStorage } from './storage.ts';
 
 export interface ImageUser {
   readonly kind: 'mount' | 'swap' | 'holder' | 'loop' | 'lock';
   /** Whether the user may change the image while it is read. */
   readonly writes: boolean;
-  /** A clause for messages: `mounted on /srv (read-write)`. */
+  /** A clause for messages: `/dev/sdb1 is mounted on /srv (read-write)`. */
   readonly what: string;
 }
 
-/** One block device or file in the chain below an image. */
-interface Node {
-  /** `8:1` for a block device, `file:DEV:INO` for a regular file. */
-  readonly id: string;
-  readonly path: string;
-  /** Kernel name of a block device, as `sda1`. */
-  readonly block?: string;
+/** What the kernel said when it was asked. */
+interface Kernel {
+  readonly mounts: readonly MountEntry[];
+  /** Mounts with the devices that they are on. */
+  readonly mounted: readonly { readonly mount: MountEntry; readonly ids: readonly string[] }[];
+  /** Ids of swap devices and files. */
+  readonly swaps: readonly string[];
+  readonly loops: readonly { readonly name: string; readonly backing: DeviceNode }[];
+  readonly locks: readonly FileLock[];
 }
 
 /**
  * Everything that uses the image at `path`: of a whole disk also its partitions, of a partition also what has the whole disk,
  * and what is stacked above it (a file system on a loop device over the file).
+ * @throws ImageIoError when the path, /proc or /sys cannot be read.
  */
 export async function imageUsers(path: string): Promise<ImageUser[]> {
-  const node = await nodeOf(path);
-  const related =
-    node.block === undefined ? [node] : [node, ...(await partitionsOf(node.block)), ...(await parentOf(node.block))];
-  const found: ImageUser[] = [];
-  for (const each of related) {
-    found.push(...(await mountsOf(each)), ...(await swapsOf(each)), ...(await holdersOf(each)), ...(await loopsOver(each)));
-    if (each.block === undefined) found.push(...(await locksOn(each)));
+  try {
+    return await usersOf(await nodeOf(path), await askKernel());
+  } catch (cause) {
+    throw new ImageIoError(path, 'examine', { cause });
   }
-  return found;
 }
 
-/** How two images meet: `same` bytes, one `inside` or below the other, or not at all. */
-export async function sharesStorage(a: string, b: string): Promise<boolean> {
-  const [chainA, chainB] = [await chainBelow(a), await chainBelow(b)];
-  const idsB = new Set(chainB.map((node) => node.id));
-  const shared = chainA.find((node) => idsB.has(node.id));
-  if (shared === undefined) return false;
-  // Two different partitions of one disk meet only in the disk.
-  const onlyParent = shared.id !== chainA[0]?.id && shared.id !== chainB[0]?.id;
-  return !(onlyParent && (await isPartition(chainA[0])) && (await isPartition(chainB[0])));
-}
-
-async function isPartition(node: Node | undefined): Promise<boolean> {
-  return node?.block !== undefined && (await readOptional(`/sys/class/block/${node.block}/partition`)) !== undefined;
-}
-
-/** The image itself first, then what it stands on: the disk of a partition, the backing file of a loop device, the slaves of a mapping. */
-async function chainBelow(path: string): Promise<Node[]> {
-  const chain: Node[] = [];
-  const todo = [await nodeOf(path)];
-  for (let node = todo.shift(); node !== undefined; node = todo.shift()) {
-    const { id, block } = node;
-    if (chain.some((seen) => seen.id === id)) continue;
-    chain.push(node);
-    if (block === undefined) continue;
-    todo.push(...(await parentOf(block)));
-    const backing = await loopBackingFile(block);
-    if (backing !== undefined) todo.push(...(await nodesThatExist([backing])));
-    const slaves = await listOptional(`/sys/class/block/${block}/slaves`);
-    todo.push(...(await nodesThatExist(slaves.map((name) => `/dev/${name}`))));
-  }
-  return chain;
-}
-
-/** Path of the file behind a loop device (or behind the loop device that this partition belongs to). */
-export async function loopBackingFile(block: string): Promise<string | undefined> {
-  const own = await readOptional(`/sys/class/block/${block}/loop/backing_file`);
-  return own ?? (await readOptional(`/sys/class/block/${block}/../loop/backing_file`));
-}
-
-/** Kernel name of a block device, as `sda1` for /dev/disk/by-id/...; undefined for a regular file. */
-export async function blockName(path: string): Promise<string | undefined> {
-  const { rdev, isBlock } = await statBlock(path);
-  return isBlock ? basename(await readlink(`/sys/dev/block/${deviceNumber(rdev)}`)) : undefined;
-}
-
-async function nodeOf(path: string): Promise<Node> {
-  const real = await realpath(path);
-  const { rdev, isBlock, dev, ino } = await statBlock(real);
-  if (!isBlock) return { id: `file:${deviceNumber(dev)}:${ino}`, path: real };
-  return { id: deviceNumber(rdev), path: real, block: basename(await readlink(`/sys/dev/block/${deviceNumber(rdev)}`)) };
-}
-
-async function statBlock(path: string): Promise<{ rdev: bigint; dev: bigint; ino: bigint; isBlock: boolean }> {
-  const stats = await stat(path, { bigint: true });
-  return { rdev: stats.rdev, dev: stats.dev, ino: stats.ino, isBlock: stats.isBlockDevice() };
-}
-
-/** Linux encodes device numbers with 12 bits of major and 20 bits of minor in two pieces; see gnu_dev_major(3). */
-function deviceNumber(device: bigint): string {
-  const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
-  const minor = (device & 0xffn) | ((device >> 12n) & ~0xffn);
-  return `${major}:${minor}`;
-}
-
-async function blockNode(name: string): Promise<Node | undefined> {
-  const number = await readOptional(`/sys/class/block/${name}/dev`);
-  return number === undefined ? undefined : { id: number, path: `/dev/${name}`, block: name };
-}
-
-async function partitionsOf(disk: string): Promise<Node[]> {
-  const entries = await listOptional(`/sys/class/block/${disk}`);
-  const nodes = await Promise.all(entries.filter((name) => name.startsWith(disk)).map(blockNode));
-  return nodes.filter((node) => node !== undefined);
-}
-
-async function parentOf(block: string): Promise<Node[]> {
-  if ((await readOptional(`/sys/class/block/${block}/partition`)) === undefined) return [];
-  const parent = await blockNode(basename(await realpath(`/sys/class/block/${block}/..`)));
-  return parent === undefined ? [] : [parent];
-}
-
-async function mountsOf(node: Node): Promise<ImageUser[]> {
-  if (node.block === undefined) return [];
-  const found: ImageUser[] = [];
-  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
-    const [left = '', right = ''] = line.split(' - ');
-    const fields = left.split(' ');
-    const [, source = '', superOptions = ''] = right.split(' ');
-    if (fields[2] !== node.id && !(source.startsWith('/dev/') && (await sameDevice(source, node)))) continue;
-    const writes = superOptions.split(',').includes('rw');
-    found.push({
-      kind: 'mount',
-      writes,
-      what: `${node.path} is mounted on ${unescapeOctal(fields[4] ?? '?')} (${writes ? 'read-write' : 'read-only'})`,
-    });
-  }
-  return found;
-}
-
-/** btrfs mounts carry an anonymous device number; only their source names the device. */
-async function sameDevice(source: string, node: Node): Promise<boolean> {
-  const [same] = await nodesThatExist([unescapeOctal(source)]);
-  return same?.id === node.id;
-}
-
-async function swapsOf(node: Node): Promise<ImageUser[]> {
-  const lines = ((await readOptional('/proc/swaps')) ?? '').split('\n').slice(1);
-  const nodes = await nodesThatExist(
-    lines.map((line) => unescapeOctal(line.split(/\s+/)[0] ?? '')).filter((path) => path !== ''),
+async function askKernel(): Promise<Kernel> {
+  const mounts = await readMounts();
+  const mounted = [];
+  for (const mount of mounts) mounted.push({ mount, ids: (await devicesOf(mount)).map((node) => node.id) });
+  const swapLines = ((await readOptional('/proc/swaps')) ?? '').split('\n').slice(1);
+  const swaps = await existingNodes(
+    swapLines.map((line) => unescapeOctal(line.split(/\s+/)[0] ?? '')).filter((path) => path !== ''),
   );
-  return nodes.some((swap) => swap.id === node.id)
-    ? [{ kind: 'swap', writes: true, what: `${node.path} is in use as swap` }]
-    : [];
+  const loops = [];
+  for (const name of (await listOptional('/sys/class/block')).filter((each) => /^loop\d+$/.test(each))) {
+    const backing = await loopBackingNode(name);
+    if (backing !== undefined) loops.push({ name, backing });
+  }
+  return { mounts, mounted, swaps: swaps.map((node) => node.id), loops, locks: await readLocks() };
 }
 
-async function holdersOf(node: Node): Promise<ImageUser[]> {
-  if (node.block === undefined) return [];
-  const holders = await listOptional(`/sys/class/block/${node.block}/holders`);
-  return holders.map((name) => ({
-    kind: 'holder',
-    writes: true,
-    what: `${node.path} is held by /dev/${name} (LVM, RAID or encryption)`,
-  }));
-}
-
-async function loopsOver(node: Node): Promise<ImageUser[]> {
+async function usersOf(node: DeviceNode, kernel: Kernel): Promise<ImageUser[]> {
+  const { block } = node;
+  const related = block === undefined ? [] : [...(await partitionsOf(block)), ...(await parentOf(block))];
   const found: ImageUser[] = [];
-  for (const name of await listOptional('/sys/class/block')) {
-    if (!name.startsWith('loop')) continue;
-    const backing = await readOptional(`/sys/class/block/${name}/loop/backing_file`);
-    if (backing === undefined) continue;
-    const [file] = await nodesThatExist([backing]);
-    if (file?.id !== node.id) continue;
-    const above = await imageUsers(`/dev/${name}`);
+  for (const each of [node, ...related]) {
     found.push(
-      { kind: 'loop', writes: above.some((user) => user.writes), what: `${node.path} is attached to /dev/${name}` },
-      ...above,
+      ...mountsOf(each, kernel),
+      ...swapsOf(each, kernel),
+      ...(await holdersOf(each)),
+      ...(await loopsOver(each, kernel)),
+      ...(await locksOn(each, kernel)),
     );
   }
+  if (found.length === 0 && block !== undefined && (await isClaimed(node.path))) {
+    const what = `${node.path} is held by somebody who does not show (a mount in another namespace, or a program)`;
+    found.push({ kind: 'holder', writes: !(await isReadOnly(block)), what });
+  }
   return found;
 }
 
-/**
- * QEMU locks byte 100 + n of an image for each permission n that it has, and byte 200 + n for each that it denies others;
- * permission 1 is writing.
- */
-const QEMU_WRITES = 101;
+function mountsOf(node: DeviceNode, { mounted }: Kernel): ImageUser[] {
+  return mounted
+    .filter(({ ids }) => ids.includes(node.id))
+    .map(({ mount: { point, writable } }) => ({
+      kind: 'mount',
+      writes: writable,
+      what: `${node.path} is mounted on ${point} (${writable ? 'read-write' : 'read-only'})`,
+    }));
+}
 
-async function locksOn(node: Node): Promise<ImageUser[]> {
-  const [, major, minor, inode] = node.id.split(':');
-  const device = `${hexPair(major)}:${hexPair(minor)}`;
-  const found = new Map<string, ImageUser>();
-  for (const line of ((await readOptional('/proc/locks')) ?? '').split('\n')) {
-    const match =
-      /^\d+: (?<type>\w+)\s+\w+\s+(?<mode>\w+)\s+(?<pid>-?\d+) (?<device>[0-9a-f]+:[0-9a-f]+):(?<inode>\d+) (?<first>\d+) (?<last>\w+)/.exec(
-        line,
-      );
-    const lock = match?.groups;
-    if (lock === undefined || lock.inode !== inode || lock.device !== device) continue;
-    const covers = Number(lock.first) <= QEMU_WRITES && (lock.last === 'EOF' || Number(lock.last) >= QEMU_WRITES);
-    const writes = lock.mode === 'WRITE' || covers;
-    const owner =
-      lock.pid === '-1' || lock.pid === undefined ? 'another process, probably a virtual machine' : `process ${lock.pid}`;
-    const previous = found.get(owner);
-    found.set(owner, { kind: 'lock', writes: writes || previous?.writes === true, what: `${node.path} is locked by ${owner}` });
+function swapsOf(node: DeviceNode, { swaps }: Kernel): ImageUser[] {
+  return swaps.includes(node.id) ? [{ kind: 'swap', writes: true, what: `${node.path} is in use as swap` }] : [];
+}
+
+async function holdersOf(node: DeviceNode): Promise<ImageUser[]> {
+  if (node.block === undefined) return [];
+  const found: ImageUser[] = [];
+  for (const name of await listOptional(`/sys/class/block/${node.block}/holders`)) {
+    const what = `${node.path} is held by /dev/${name} (LVM, RAID or encryption)`;
+    found.push({ kind: 'holder', writes: !(await isReadOnly(name)), what });
+  }
+  return found;
+}
+
+async function loopsOver(node: DeviceNode, kernel: Kernel): Promise<ImageUser[]> {
+  const found: ImageUser[] = [];
+  for (const { name } of kernel.loops.filter(({ backing }) => backing.id === node.id)) {
+    for (const loop of await existingNodes([`/dev/${name}`])) {
+      const above = await usersOf(loop, kernel);
+      const writes = above.some((user) => user.writes);
+      found.push({ kind: 'loop', writes, what: `${node.path} is attached to ${loop.path}` }, ...above);
+    }
+  }
+  return found;
+}
+
+/** udev and partitioners lock block devices for a moment (flock); only virtual machines lock bytes of them. */
+async function locksOn(node: DeviceNode, { locks, mounts }: Kernel): Promise<ImageUser[]> {
+  // A btrfs subvolume has a device number of its own, locks have that of the file system.
+  const devices = [node.device, mountOf(mounts, node.path)?.device];
+  const mine = locks.filter(
+    (lock) => lock.inode === node.inode && devices.includes(lock.device) && !(node.block !== undefined && lock.wholeFile),
+  );
+  const found = new Map<number, ImageUser>();
+  for (const lock of mine) {
+    const writes = lock.exclusive || qemuWrites(lock) || found.get(lock.pid)?.writes === true;
+    found.set(lock.pid, { kind: 'lock', writes, what: `${node.path} is locked by ${await ownerOf(lock)}` });
   }
   return [...found.values()];
 }
 
-/** /proc/locks writes device numbers in hex, two digits at least. */
-function hexPair(number: string | undefined): string {
-  return Number(number).toString(16).padStart(2, '0');
+async function ownerOf({ pid }: FileLock): Promise<string> {
+  if (pid <= 0) return 'another process, probably a virtual machine';
+  const command = await readOptional(`/proc/${pid}/comm`);
+  return command === undefined ? `process ${pid}` : `process ${pid} (${command})`;
 }
 
-/** What /proc/locks and /proc/swaps still name may be gone; whatever cannot be looked at does not lie below an image that can. */
-async function nodesThatExist(paths: readonly string[]): Promise<Node[]> {
-  const nodes = await Promise.all(
-    paths.map(async (path) => {
-      try {
-        return await nodeOf(path);
-      } catch (error) {
-        if (isMissing(error)) return undefined;
-        throw error;
-      }
-    }),
-  );
-  return nodes.filter((node) => node !== undefined);
+async function isReadOnly(block: string): Promise<boolean> {
+  return (await readOptional(`/sys/class/block/${block}/ro`)) === '1';
 }
 
-async function readOptional(path: string): Promise<string | undefined> {
-  try {
-    return (await readFile(path, 'utf8')).trim();
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
+/** Whether somebody has a block device exclusively; asked more than once, as others may be asking just now. */
+async function isClaimed(path: string): Promise<boolean> {
+  for (let attempt = 0; attempt < 3; attempt++) {
+    if (attempt > 0) await setTimeout(50);
+    try {
+      const file = await open(path, constants.O_RDONLY | constants.O_EXCL);
+      await file.close();
+      return false;
+    } catch (error) {
+      // Whatever else is wrong shows when the image itself is opened.
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY') return false;
+    }
   }
-}
-
-async function listOptional(path: string): Promise<string[]> {
-  try {
-    return (await readdir(path)).sort();
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENXIO' || code === 'ENODEV';
-}
-
-/** /proc writes blanks and backslashes in paths as three octal digits. */
-function unescapeOctal(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+  return true;
 }

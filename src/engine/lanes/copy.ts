@@ -34,6 +34,7 @@ export async function copyChunks(
   };
 
   const copy = async ({ offset, length, load }: Chunk, buffer: Uint8Array): Promise<void> => {
+    if (length > buffer.length) throw new RangeError(`a chunk of ${length} bytes does not fit into ${buffer.length}`);
     const bytes = buffer.subarray(0, length);
     await load(bytes);
     const runs = runsOf(bytes);

@@ -28,6 +28,10 @@ export async function inLanes<T>(
     }
   };
   await Promise.all(alignedBuffers(LANES, CHUNK).map(lane));
-  await sequence.return?.();
+  try {
+    await sequence.return?.();
+  } catch (error) {
+    failure ??= { error };
+  }
   if (failure !== undefined) throw (failure as { readonly error: unknown }).error;
 }

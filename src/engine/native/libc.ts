@@ -36,7 +36,6 @@ const prototypes = {
   sync_file_range: 'int sync_file_range(int fd, int64 offset, int64 length, uint flags)',
   posix_fadvise: 'int posix_fadvise(int fd, int64 offset, int64 length, int advice)',
   ioctl: 'int ioctl(int fd, ulong request, _Inout_ uint8_t *argument)',
-  ioctl_value: 'int ioctl(int fd, ulong request, intptr_t argument)',
   flock: 'int flock(int fd, int operation)',
   mmap: 'void *mmap(void *address, size_t length, int protection, int flags, int fd, int64 offset)',
   munmap: 'int munmap(void *address, size_t length)',
@@ -96,7 +95,10 @@ export function seekHole(fd: number, offset: number): number {
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
-/** Deallocates the range of a regular file, which then reads as zeros. EOPNOTSUPP where the file system cannot. */
+/**
+ * Deallocates the range of a regular file or (sector-aligned) of a block device, which then reads as zeros.
+ * EOPNOTSUPP where the file system or device cannot.
+ */
 export async function punchHole(fd: number, offset: number, length: number): Promise<void> {
   await call('fallocate', fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
@@ -110,19 +112,20 @@ export async function startWriteback(fd: number, offset: number, length: number)
 
 const POSIX_FADV_DONTNEED = 4;
 
-/** Asks the kernel to forget the clean cached pages of the range; dirty and locked ones stay. */
+/** Asks the kernel to forget the clean cached pages of the range; dirty and locked ones stay. Length 0 means to the end. */
 export async function dropCache(fd: number, offset: number, length: number): Promise<void> {
   const errno = await call('posix_fadvise', fd, offset, length, POSIX_FADV_DONTNEED);
   if (errno !== 0) throw new SystemCallError('posix_fadvise', errno);
 }
 
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
 /** Takes the advisory whole-file lock. False when another process holds it. It goes away with the descriptor. */
-export function tryLock(fd: number): boolean {
+export function tryLock(fd: number, mode: 'exclusive' | 'shared' = 'exclusive'): boolean {
   try {
-    callSync('flock', fd, LOCK_EX | LOCK_NB);
+    callSync('flock', fd, (mode === 'exclusive' ? LOCK_EX : LOCK_SH) | LOCK_NB);
     return true;
   } catch (error) {
     if (error instanceof SystemCallError && (error.errnoName === 'EWOULDBLOCK' || error.errnoName === 'EAGAIN')) return false;
@@ -194,12 +197,14 @@ export async function rereadPartitions(fd: number): Promise<void> {
 }
 
 /** Numbers and structures from linux/loop.h. */
-const LOOP_SET_FD = 0x4c00;
-const LOOP_CLR_FD = 0x4c01;
-const LOOP_SET_STATUS64 = 0x4c04;
+const LOOP_GET_STATUS64 = 0x4c05;
+const LOOP_CONFIGURE = 0x4c0a;
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LO_FLAGS_AUTOCLEAR = 4;
 const LOOP_INFO64_SIZE = 232;
+/** In struct loop_config: descriptor and block size, then the struct loop_info64, then 64 reserved bytes. */
+const LOOP_CONFIG_INFO = 8;
+const LOOP_CONFIG_SIZE = LOOP_CONFIG_INFO + LOOP_INFO64_SIZE + 64;
 
 /** Number of a loop device that was free a moment ago. `controlFd` is an open /dev/loop-control. */
 export function freeLoopNumber(controlFd: number): number {
@@ -208,21 +213,40 @@ export function freeLoopNumber(controlFd: number): number {
 
 /**
  * Puts `length` bytes from `offset` of an open file or block device behind an open, free loop device, which detaches
- * itself when its last user is gone. EBUSY when another process was quicker.
+ * itself when its last user is gone. At no moment does it show more. EBUSY when another process was quicker. Linux 5.8.
  */
 export function attachLoopDevice(loopFd: number, backingFd: number, offset: number, length: number): void {
-  callSync('ioctl_value', loopFd, LOOP_SET_FD, backingFd);
+  const config = new Uint8Array(LOOP_CONFIG_SIZE);
+  const view = new DataView(config.buffer);
+  view.setUint32(0, backingFd, true);
+  view.setBigUint64(LOOP_CONFIG_INFO + 24, BigInt(offset), true);
+  view.setBigUint64(LOOP_CONFIG_INFO + 32, BigInt(length), true);
+  view.setUint32(LOOP_CONFIG_INFO + 52, LO_FLAGS_AUTOCLEAR, true);
+  callSync('ioctl', loopFd, LOOP_CONFIGURE, config);
+}
+
+/** What is behind a loop device, as stat(2) has it: `rdevice` is 0 for a regular file. */
+export interface LoopBacking {
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly rdevice: bigint;
+}
+
+/** Undefined when nothing is attached to the open loop device. */
+export function loopBacking(loopFd: number): LoopBacking | undefined {
   const info = new Uint8Array(LOOP_INFO64_SIZE);
-  const view = new DataView(info.buffer);
-  view.setBigUint64(24, BigInt(offset), true);
-  view.setBigUint64(32, BigInt(length), true);
-  view.setUint32(52, LO_FLAGS_AUTOCLEAR, true);
   try {
-    callSync('ioctl', loopFd, LOOP_SET_STATUS64, info);
+    callSync('ioctl', loopFd, LOOP_GET_STATUS64, info);
   } catch (error) {
-    callSync('ioctl', loopFd, LOOP_CLR_FD, null);
+    if (error instanceof SystemCallError && error.errnoName === 'ENXIO') return undefined;
     throw error;
   }
+  const view = new DataView(info.buffer);
+  return {
+    device: view.getBigUint64(0, true),
+    inode: view.getBigUint64(8, true),
+    rdevice: view.getBigUint64(16, true),
+  };
 }
 
 function rangeArgument(offset: number, length: number): Uint8Array {

@@ -1,6 +1,7 @@
 /** The last line of defence: a target that refuses every write that touches a protected region, whoever asks. */
 import { type ByteRange, end, type GuardedTarget, type ImageTarget } from '../image/contract.ts';
 import { attachLoop } from '../image/loop.ts';
+import { checkRange } from '../image/raw-io.ts';
 import { ProtectedRegionError } from './errors.ts';
 import { IntervalSet } from './intervals.ts';
 import type { Region } from './region.ts';
@@ -14,12 +15,13 @@ export function guard(target: ImageTarget, regions: readonly Region[]): GuardedT
     const region = regions.find((each) => each.offset < end(touched) && touched.offset < end(each)) as Region;
     throw new ProtectedRegionError(target.name, operation, range, region);
   };
-  const checked = {
+  const checked: ImageTarget & Pick<GuardedTarget, 'window'> = {
     name: target.name,
     path: target.path,
     size: target.size,
     sectorSize: target.sectorSize,
     physicalSectorSize: target.physicalSectorSize,
+    ...(target.sectorSizeAssumed === undefined ? {} : { sectorSizeAssumed: target.sectorSizeAssumed }),
     extents: () => target.extents(),
     read: (into: Uint8Array, offset: number) => target.read(into, offset),
     async write(from: Uint8Array, offset: number) {
@@ -39,9 +41,10 @@ export function guard(target: ImageTarget, regions: readonly Region[]): GuardedT
     readBack: () => target.readBack(),
     async window(range: ByteRange, options: { readonly readOnly?: boolean } = {}) {
       check('a window', range);
+      checkRange(target.name, 'open', range.offset, range.length, target.size);
       return attachLoop(target.path, range, { readOnly: options.readOnly === true });
     },
     close: () => target.close(),
   };
-  return checked as unknown as GuardedTarget;
+  return checked as GuardedTarget;
 }

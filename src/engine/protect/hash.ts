@@ -1,6 +1,7 @@
 /** Fingerprints of the protected regions, taken before and after every run. */
 import { createHash } from 'node:crypto';
 import { RegionChangedError } from '../errors.ts';
+import { alignedBuffers } from '../image/aligned.ts';
 import type { ImageTarget } from '../image/contract.ts';
 import type { Region } from './region.ts';
 
@@ -10,11 +11,12 @@ const STEP = 1 << 20;
 export async function hashRegions(target: ImageTarget, regions: readonly Region[]): Promise<string[]> {
   const medium = await target.readBack();
   try {
+    const [buffer] = alignedBuffers(1, STEP) as [Uint8Array];
     const digests: string[] = [];
     for (const region of regions) {
       const hash = createHash('sha256');
       for (let done = 0; done < region.length; done += STEP) {
-        const bytes = new Uint8Array(Math.min(STEP, region.length - done));
+        const bytes = buffer.subarray(0, Math.min(STEP, region.length - done));
         await medium.read(bytes, region.offset + done);
         hash.update(bytes);
       }
