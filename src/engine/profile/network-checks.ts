@@ -85,20 +85,19 @@ function checkLoops(network: DocumentNode, report: Report): void {
       below.set(name, { node: entry.value, names: nodes.map(textOf).filter((text) => text !== undefined) });
     }
   }
-  const done = new Set<string>();
+  const reported = new Set<string>();
   for (const [start, { node, names }] of below) {
-    if (names.includes(start)) continue;
+    if (names.includes(start) || reported.has(start)) continue;
     const seen = new Set<string>();
     const open = [...names];
     for (let name = open.pop(); name !== undefined; name = open.pop()) {
-      if (name === start && !done.has(start)) {
-        report('E028', `${start} lies above itself: its members lead back to it`, node);
-        done.add(start);
-      }
       if (seen.has(name)) continue;
       seen.add(name);
       open.push(...(below.get(name)?.names ?? []));
     }
+    if (!seen.has(start)) continue;
+    report('E028', `${start} lies above itself: its members lead back to it`, node);
+    for (const name of seen) reported.add(name);
   }
 }
 
