@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { flush, type Interfaces, Plugin, run } from '@oclif/core';
 import { errorDocument, errorText, exitCodeOf, isPlainExit } from './ui/errors.ts';
 import { raiseAgain } from './ui/signals.ts';
-import { targetAfter } from './ui/target-state.ts';
+import { targetState } from './ui/target-state.ts';
 
 export interface MainOptions {
   /** Module with the table of commands instead of the built one, relative to the root: `./src/command-table.ts` with a TypeScript loader. */
@@ -14,6 +14,8 @@ export interface MainOptions {
 /** `root` is the folder of package.json, `argv` the words after the program's name. Sets the process's exit code. */
 export async function main(root: string, argv: readonly string[], options: MainOptions = {}): Promise<void> {
   process.stdout.on('error', endOnClosedPipe);
+  // A promise that nobody waited for: a bug, and nobody knows what still runs.
+  process.on('uncaughtException', (error) => process.exit(report(error, argv)));
   try {
     // doppel has no plugins that somebody could add; looking for them takes time.
     const load = { root, userPlugins: false, devPlugins: false };
@@ -27,7 +29,7 @@ export async function main(root: string, argv: readonly string[], options: MainO
 
 function report(error: unknown, argv: readonly string[]): number {
   if (isPlainExit(error)) return exitCodeOf(error);
-  const target = targetAfter(error);
+  const target = targetState();
   const options = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
   if (options.includes('--json')) process.stdout.write(`${JSON.stringify(errorDocument(error, target), undefined, 2)}\n`);
   process.stderr.write(errorText(error, target));

@@ -1,9 +1,9 @@
-/** What every command has in common: one result on stdout, progress on stderr, signals, errors with the target's state. */
+/** What every command has in common: one result on stdout, progress on stderr, signals. */
 import { Command, Flags } from '@oclif/core';
-import type { OnEvent, TargetState } from '../engine/events.ts';
+import type { OnEvent } from '../engine/events.ts';
 import { type ProgressMode, progressModes, progressView } from './progress.ts';
 import { interruption } from './signals.ts';
-import { failedTarget } from './target-state.ts';
+import { setTargetState, targetState } from './target-state.ts';
 
 /** What a run gets from the command line around it. */
 export interface Run {
@@ -38,18 +38,11 @@ export abstract class BaseCommand extends Command {
     json: Flags.boolean({ summary: 'Print the result as one JSON document.', helpGroup: 'OUTPUT' }),
   };
 
-  #target: TargetState = 'untouched';
-
-  /** State of the target as far as the engine has told. */
-  get target(): TargetState {
-    return this.#target;
-  }
-
   /** Does the work with progress shown and signals heeded, and passes on what it returns. */
   protected async work<T>(flags: CommonFlags, action: (run: Run) => Promise<T>): Promise<T> {
     const view = await progressView(flags.progress ?? 'auto');
     const onEvent: OnEvent = (event) => {
-      if (event.type === 'target') this.#target = event.state;
+      if (event.type === 'target') setTargetState(event.state);
       view.onEvent(event);
     };
     let outcome: 'done' | 'failed' = 'failed';
@@ -64,13 +57,7 @@ export abstract class BaseCommand extends Command {
 
   /** Prints the result: with `--json` the document and the target's state, else the text, which ends in a newline. */
   protected show(flags: CommonFlags, document: object, text: string): void {
-    process.stdout.write(flags.json ? `${JSON.stringify({ ...document, target: this.#target }, jsonValue, 2)}\n` : text);
-  }
-
-  /** Errors are printed by the launcher; it needs to know what became of the target. */
-  protected override async catch(error: Error): Promise<never> {
-    failedTarget.set(error, this.#target);
-    throw error;
+    process.stdout.write(flags.json ? `${JSON.stringify({ ...document, target: targetState() }, jsonValue, 2)}\n` : text);
   }
 }
 

@@ -1,8 +1,12 @@
-/** Carries the target's state from a command that failed to the launcher that reports it. */
+/** What became of the target, as far as the engine has told: one process runs one command on one target. */
 import type { TargetState } from '../engine/events.ts';
 
-export const failedTarget = new WeakMap<object, TargetState>();
+let state: TargetState = 'untouched';
 
-export function targetAfter(error: unknown): TargetState {
-  return (typeof error === 'object' && error !== null ? failedTarget.get(error) : undefined) ?? 'untouched';
+export function targetState(): TargetState {
+  return state;
+}
+
+export function setTargetState(next: TargetState): void {
+  state = next;
 }

@@ -105,6 +105,12 @@ test('a command line that cannot be understood ends with 2', () => {
   assert.is(JSON.parse(run('work', '--json').stdout).error.code, 'USAGE');
 });
 
+test('an error that nobody waits for ends the program at once, as a bug', () => {
+  const { code, stderr } = run('work', 'stray');
+  assert.is(code, 1);
+  assert.match(stderr, /this is a bug: RangeError: stray\n[\s\S]*target fenced\n$/);
+});
+
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   test(`${name} lets the command clean up and then ends the process as the signal does`, async () => {
     const { child, said, ended } = await start('work', 'wait');

@@ -7,7 +7,7 @@ import { confirm } from '../../src/ui/confirm.ts';
 /** Fences, then waits for a signal, fails, or ends well. */
 class Work extends BaseCommand {
   static override args = {
-    end: Args.string({ required: true, options: ['well', 'corrupt', 'bug', 'wait', 'deaf'], ignoreStdin: true }),
+    end: Args.string({ required: true, options: ['well', 'corrupt', 'bug', 'stray', 'wait', 'deaf'], ignoreStdin: true }),
   };
   static override flags = { ...progressFlag };
 
@@ -21,6 +21,10 @@ class Work extends BaseCommand {
       if (args.end === 'corrupt')
         throw new CorruptInputError('The source is broken.', { code: 'BROKEN', todo: 'Mend it.', data: { offset: 512 } });
       if (args.end === 'bug') throw new TypeError('surprise');
+      if (args.end === 'stray') {
+        Promise.reject(new RangeError('stray'));
+        await new Promise((resolve) => setTimeout(resolve, 10_000));
+      }
       if (args.end === 'wait' || args.end === 'deaf') await stopped(signal, args.end === 'deaf');
       onEvent({ type: 'warning', message: 'take care' });
       onEvent({ type: 'progress', phase: 'copy', done: 4, total: 4 });
