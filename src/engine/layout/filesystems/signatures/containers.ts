@@ -36,22 +36,22 @@ const mdMagic = 0xa92b4efc;
 export async function probeLinuxRaid(part: ImageSource): Promise<FileSystemInfo | undefined> {
   const old = await peek(part, Math.floor(part.size / 65536) * 65536 - 65536, 4096);
   if (old !== undefined) {
-    const little = old.readUInt32LE(0) === mdMagic && old.readUInt32LE(4) === 0;
-    if (little || (old.readUInt32BE(0) === mdMagic && old.readUInt32BE(4) === 0))
-      return info('linux_raid_member', oldRaidUuid(old));
+    if (old.readUInt32LE(0) === mdMagic && old.readUInt32LE(4) === 0) return info('linux_raid_member', oldRaidUuid(old, true));
+    if (old.readUInt32BE(0) === mdMagic && old.readUInt32BE(4) === 0) return info('linux_raid_member', oldRaidUuid(old, false));
   }
   const atEnd = Math.floor((Math.floor(part.size / 512) - 16) / 8) * 8 * 512;
   for (const offset of [atEnd, 0, 4096]) {
     const head = await peek(part, offset, 256);
     if (head === undefined || head.readUInt32LE(0) !== mdMagic || head.readUInt32LE(4) !== 1) continue;
-    if (u64le(head, 128) * 512 === offset) return info('linux_raid_member', uuidText(head, 16), text(head, 32, 32));
+    if (u64le(head, 144) * 512 === offset) return info('linux_raid_member', uuidText(head, 16), text(head, 32, 32));
   }
   return undefined;
 }
 
-/** Word 5, then words 13 to 15, in the byte order that they have on disk. */
-function oldRaidUuid(head: Buffer): string {
-  return uuidText(Buffer.concat([head.subarray(20, 24), head.subarray(52, 64)]), 0);
+/** Word 5, then words 13 to 15, each as a number in the byte order of the machine that made it. */
+function oldRaidUuid(head: Buffer, littleEndian: boolean): string {
+  const words = Buffer.concat([head.subarray(20, 24), head.subarray(52, 64)]);
+  return uuidText(littleEndian ? words.swap32() : words, 0);
 }
 
 /** Intel Matrix RAID keeps its table in the last but one sector. */
