@@ -113,17 +113,11 @@ export class FatTree implements WritableTree {
       await this.#run(old.type === 'directory' ? 'mrd' : 'mdel', [place]);
     } else if (state.type === 'directory') {
       if (!old) await this.#run('mmd', [place]);
-    } else await this.#replace(canonical, old !== undefined, state.content);
+    } else {
+      // Not atomic, as nothing is on FAT: after a crash the file is short or missing, and the next run writes it again.
+      await this.#run('mcopy', ['-D', 'o', '-', place], state.content);
+    }
     await this.#flush();
-  }
-
-  /** FAT has no atomic rename: the new file is whole on the disk before the old one goes. */
-  async #replace(canonical: string, exists: boolean, content: Uint8Array): Promise<void> {
-    const temporary = mtoolsPath(`${canonical}.doppel-new`);
-    await this.#run('mcopy', ['-D', 'o', '-', temporary], content);
-    await this.#flush();
-    if (exists) await this.#run('mdel', [mtoolsPath(canonical)]);
-    await this.#run('mren', [temporary, mtoolsPath(canonical)]);
   }
 
   async #flush(): Promise<void> {
@@ -138,9 +132,11 @@ export class FatTree implements WritableTree {
   }
 }
 
-/** mtools takes wildcards in names: they are quoted with a backslash. */
+/** mtools takes these for wildcards or separators, and cannot be talked out of it for a name that does not exist yet. */
 function mtoolsPath(canonical: string): string {
-  return `::${canonical.replace(/[[\]*?\\]/g, '\\$&')}`;
+  if (/[[\]*?\\]/.test(canonical))
+    throw new UnusableFileError(canonical, 'has a character in its name that mtools does not take');
+  return `::${canonical}`;
 }
 
 /** Lines as `BOOTX64  EFI   2588672 2025-06-15  12:00  BOOTX64.EFI`; the long name is missing where the short one says all. */

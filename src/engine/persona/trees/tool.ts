@@ -14,7 +14,6 @@ const packages: Readonly<Record<string, readonly [string, string]>> = {
   mmd: ['mtools', 'mtools'],
   mrd: ['mtools', 'mtools'],
   mdel: ['mtools', 'mtools'],
-  mren: ['mtools', 'mtools'],
 };
 
 export interface ToolOptions {
