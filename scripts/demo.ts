@@ -25,7 +25,12 @@ function heading(text: string): void {
 /** Shows a command line, runs it in the demo's folder, and shows what it prints. */
 async function doppel(...args: string[]): Promise<void> {
   process.stdout.write(`\n${style('cyan', `$ doppel ${args.join(' ')}`)}\n`);
-  await execa(process.execPath, [launcher, ...args], { cwd: folder, stdio: 'inherit' });
+  const { exitCode, signal } = await execa(process.execPath, [launcher, ...args], {
+    cwd: folder,
+    stdio: 'inherit',
+    reject: false,
+  });
+  if (exitCode !== 0) throw new Error(`doppel ${args.join(' ')} ended with ${exitCode ?? signal}`);
 }
 
 interface Partition {
