@@ -48,10 +48,16 @@ export function errorDocument(error: unknown, target: TargetState): ErrorDocumen
   }
   const message = error instanceof Error ? error.message : String(error);
   if (isOclifError(error)) {
-    return { error: { code: 'USAGE', message: firstLine(message), todo: usageTodo, exitCode, data: {} }, target };
+    return { error: { code: 'USAGE', message: usageMessage(message), todo: usageTodo, exitCode, data: {} }, target };
   }
   const stack = error instanceof Error && error.stack !== undefined ? { stack: error.stack } : {};
   return { error: { code: 'BUG', message, todo: bugTodo, exitCode, data: {}, ...stack }, target };
+}
+
+/** oclif takes all words of a line that it does not know for the command's name, joined by colons. */
+function usageMessage(message: string): string {
+  const unknown = /^command (\S+) not found$/.exec(message)?.[1];
+  return unknown === undefined ? firstLine(message) : `there is no command \`doppel ${unknown.replaceAll(':', ' ')}\`.`;
 }
 
 const usageTodo = 'Add --help to see what the command takes.';
