@@ -91,7 +91,7 @@ export abstract class OpenImage implements ImageTarget {
 
   async discard(offset: number, length: number): Promise<void> {
     this.check('discard', offset, length);
-    await this.call('discard', offset, length, () => this.giveBack(offset, length));
+    if (length > 0) await this.call('discard', offset, length, () => this.giveBack(offset, length));
   }
 
   /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
