@@ -68,21 +68,73 @@ for (const [name, options] of version4) {
     }));
 }
 
+/** Free space in thousands of pieces, so that the B+tree of group 0 has a root over many leaves. */
+async function makeDeepTree(directory: string): Promise<{ image: string; root: number }> {
+  const image = join(directory, 'image');
+  await makeImage(image, size, ['mkfs.xfs', '-q', '-f', '-b', 'size=1024', '-d', 'agcount=2']);
+  await mounted(image, '', async (top) => {
+    const file = join(top, 'holes');
+    await execa('xfs_io', ['-f', '-c', 'falloc 0 64m', file]);
+    const punches = Array.from({ length: 8000 }, (_, i) => `fpunch ${i * 4096} 1k`);
+    await execa('xfs_io', [file], { input: punches.join('\n') });
+  });
+  const { stdout } = await execa('xfs_db', ['-r', '-c', 'agf 0', '-c', 'p bnoroot bnolevel', image]);
+  const [root, levels] = [...stdout.matchAll(/= (\d+)/g)].map((match) => Number(match[1])) as [number, number];
+  assert.ok(levels > 1, stdout);
+  return { image, root };
+}
+
 test('a B+tree of several levels is walked', () =>
   inTempDir(async (directory) => {
-    const image = join(directory, 'image');
-    await makeImage(image, size, ['mkfs.xfs', '-q', '-f', '-b', 'size=1024', '-d', 'agcount=2']);
-    await mounted(image, '', async (root) => {
-      const file = join(root, 'holes');
-      await execa('xfs_io', ['-f', '-c', 'falloc 0 64m', file]);
-      const punches = Array.from({ length: 8000 }, (_, i) => `fpunch ${i * 4096} 1k`);
-      await execa('xfs_io', [file], { input: punches.join('\n') });
-    });
-    const { stdout } = await execa('xfs_db', ['-r', '-c', 'agf 0', '-c', 'p bnolevel', image]);
-    assert.ok(Number(/= (\d+)/.exec(stdout)?.[1]) > 1, stdout);
+    const { image } = await makeDeepTree(directory);
     const used = await mustUse(image);
     assert.ok(used.count > 7000);
     assert.equal(ranges(used), ranges(await usedByXfsDb(image, size)));
+  }));
+
+test('a B+tree that goes round in circles, or hides a part of itself, is noticed behind right checksums', () =>
+  inTempDir(async (directory) => {
+    const { image, root } = await makeDeepTree(directory);
+    const file = await open(image, 'r+');
+    const block = Buffer.alloc(1024);
+    await file.read(block, 0, 1024, root * 1024);
+    const original = Buffer.from(block);
+    const pointers = 56 + Math.floor((1024 - 56) / 12) * 8;
+    const second = original.readUInt32BE(pointers + 4);
+    const last = original.readUInt16BE(6) - 1;
+    const leaf = Buffer.alloc(1024);
+    await file.read(leaf, 0, 1024, second * 1024);
+    const originalLeaf = Buffer.from(leaf);
+
+    const cases: readonly (readonly [name: string, change: () => void, reason: RegExp])[] = [
+      ['the root as its own child', () => block.writeUInt32BE(root, pointers), /has level 1 instead of 0/],
+      ['a child twice', () => block.writeUInt32BE(second, pointers), /does not begin where its parent says/],
+      [
+        'a child and its key twice',
+        () => original.copy(block, 64, 56, 64) && block.copy(block, pointers + 4, pointers, pointers + 4),
+        /wrong left/,
+      ],
+      ['a child left out at the end', () => block.writeUInt16BE(last, 6), /parents do not name/],
+      ['a leaf that is its own right neighbour', () => leaf.writeUInt32BE(second, 12), /not the right neighbour/],
+      ['records that do not ascend', () => leaf.copy(leaf, 64, 56, 64), /record that makes no sense/],
+      ['more records than fit', () => leaf.writeUInt16BE(500, 6), /has 500 records/],
+      ['a leaf of another group', () => leaf.writeUInt32BE(1, 48), /says that it is another block/],
+    ];
+    try {
+      for (const [name, change, reason] of cases) {
+        original.copy(block);
+        originalLeaf.copy(leaf);
+        change();
+        sealXfs(block, 52);
+        sealXfs(leaf, 52);
+        await file.write(block, 0, 1024, root * 1024);
+        await file.write(leaf, 0, 1024, second * 1024);
+        const result = await usedOf(image);
+        assert.match(result.known ? 'known' : result.reason, reason, name);
+      }
+    } finally {
+      await file.close();
+    }
   }));
 
 test('a file system that grew, with a new UUID, is read as well, and what it does not reach is used', () =>
