@@ -31,8 +31,8 @@ export interface Outcome {
   readonly reasons: ReadonlyMap<string, number>;
 }
 
-/** More than the structures of a sample can need, with room for reading some of them twice. */
-const maxRead = 64 * MiB;
+/** More than a sample can need: XFS logs that seem empty (64 MiB here) are read whole, once to identify and once to map. */
+const maxRead = 192 * MiB;
 
 /** @throws whatever a reader throws, with the seed of the mutation in its message. */
 export async function fuzz(samples: readonly Sample[], count: number, seed: number): Promise<Outcome> {
