@@ -101,7 +101,9 @@ test('a power cut that loses any of the unflushed sectors, in any order', async 
     for (let round = 0; round < 200; round++) {
       const disk = new CachedDisk(start, cutAt);
       await failure(PowerCut, () => writeContainer(disk, region, next, { targetId }));
-      const survivors = disk.pending.filter((_, index) => randomBytes(1).readUInt8() % 2 === 0 || index === round % disk.pending.length);
+      const survivors = disk.pending.filter(
+        (_, index) => randomBytes(1).readUInt8() % 2 === 0 || index === round % disk.pending.length,
+      );
       const after = from(disk.stable);
       for (const { offset, sector } of survivors) after.bytes.set(sector, offset);
       const { payload, generation } = await readContainer(after, region);
