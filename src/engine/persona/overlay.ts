@@ -133,17 +133,17 @@ export class OverlayTree implements ReadableTree {
     const old = await this.lstat(canonical);
     if (!old) return;
     if (old.type !== 'file' && old.type !== 'symlink') throw new UnusableFileError(canonical, 'is not a regular file');
+    const state = await stateOf(this, canonical, old);
     let place = archiveRoot + canonical;
-    for (let number = 1; await this.lstat(place); number += 1) place = `${archiveRoot}${canonical}.${number}`;
-    await this.#ensureParents(place, 0o700);
-    if (old.type === 'symlink') {
-      this.#record(place, { type: 'symlink', target: (await this.readlink(canonical)) ?? '' }, false);
-      this.#record(canonical, { type: 'absent' }, false);
-      return;
+    // The same content there is what a run that was interrupted has archived already.
+    for (let number = 1; ; number += 1) {
+      const there = await stateOf(this, place);
+      if (there.type === 'absent' || sameState(there, state)) break;
+      place = `${archiveRoot}${canonical}.${number}`;
     }
-    const secret = (old.mode & 0o004) === 0;
-    const content = (await this.read(canonical)) ?? new Uint8Array();
-    this.#record(place, { type: 'file', content, mode: old.mode, uid: old.uid, gid: old.gid }, secret);
+    await this.#ensureParents(place, 0o700);
+    const secret = state.type === 'file' && (state.mode & 0o004) === 0;
+    this.#record(place, state, secret);
     this.#record(canonical, { type: 'absent' }, secret);
   }
 

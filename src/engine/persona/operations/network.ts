@@ -71,8 +71,9 @@ export const network: Operation = {
     const { files, problems } = renderers[backend](interfaces, bundle);
     for (const { message, path } of problems) context.problem({ code: 'P004', message, path: ['network', ...path] });
     const header = generatedHeader(bundle);
-    await archiveCompeting(tree, new Set(files.map((file) => file.path)), header, context.warn);
     for (const { path, content, mode } of files) await tree.write(path, content, { mode, uid: 0, gid: 0, replaceLink: true });
+    // After ours are there, so that a run which was interrupted in between finds the same backend configured.
+    await archiveCompeting(tree, new Set(files.map((file) => file.path)), header, context.warn);
     if (await tree.stat('/etc/cloud'))
       await tree.write(cloudInitSwitch, `${header}network: {config: disabled}\n`, { mode: 0o644 });
     await startAtBoot(tree, context, backend === 'netplan' ? (config.renderer ?? 'networkd') : backend);
