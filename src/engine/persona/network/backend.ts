@@ -2,7 +2,7 @@
  * Which of the network configuration systems of a target is in charge.
  *
  * First hit wins:
- * 1. netplan, where it is installed or has YAML: it generates the others' configuration;
+ * 1. netplan, where it is installed: it generates the others' configuration;
  * 2. what is enabled and has configuration for an interface: NetworkManager, systemd-networkd, ifupdown;
  * 3. what is enabled: NetworkManager, systemd-networkd, ifupdown;
  * 4. what is installed: systemd-networkd, NetworkManager, ifupdown.
