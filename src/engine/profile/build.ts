@@ -40,14 +40,19 @@ export function buildProfile(input: ProfileInput, host: string): ResolvedProfile
       blacklist: unique(input.drivers?.blacklist ?? []),
       options: input.drivers?.options ?? {},
     },
-    users: (input.users ?? []).map((user) => ({ name: user.name, hashedPassword: user.hashed_passwd })),
+    users: (input.users ?? []).map((user) => ({ name: user.name, hashedPassword: plainText(user.hashed_passwd) })),
     writeFiles: (input.write_files ?? []).map((file) => ({
       path: file.path,
       owner: file.owner ?? 'root:root',
       permissions: normalizePermissions(file.permissions ?? '0644'),
-      content: file.content,
+      content: plainText(file.content),
     })),
   };
+}
+
+/** As an ordinary object, so that it equals the one that comes back from a bundle. */
+function plainText(value: string | { readonly secret: string }): string | { readonly secret: string } {
+  return typeof value === 'string' ? value : { secret: value.secret };
 }
 
 function unique<Item>(list: readonly Item[]): Item[] {

@@ -201,6 +201,7 @@ export const kernelArgument: Check = (value) => {
 };
 
 export const fileContent: Check = (value) => {
+  if (/\p{Surrogate}/u.test(value)) return { code: 'E030', message: 'the text holds half a character (a lone surrogate)' };
   if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(value)) {
     return {
       code: 'E018',

@@ -78,6 +78,14 @@ test('a file over 1 MiB, or not UTF-8, is E000', () =>
     assert.equal(await checkProfile(`${directory}/bom.yaml`), []);
   }));
 
+test('half a character, which could not be written as it is, is refused', async () => {
+  const found = await check(`${head}write_files: [{path: /a, content: "x\\uD800y"}]\n`);
+  assert.equal(
+    found.map((d) => `${d.code} ${d.path}`),
+    ['E030 write_files[0].content'],
+  );
+});
+
 test('keys with meaning in JavaScript are only keys', async () => {
   const { resolved } = await load(`${head}drivers: {options: {constructor: {toString: 1}}}\n`);
   assert.is(JSON.stringify(resolved.drivers.options), '{"constructor":{"toString":1}}');

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ProfileError } from '../../../src/engine/errors.ts';
+import { diagnosticCodes } from '../../../src/engine/profile/diagnostic.ts';
 import { jsonSchema, jsonSchemaText } from '../../../src/engine/profile/json-schema.ts';
 import { checkProfile, loadProfile } from '../../../src/engine/profile/load.ts';
 import { findProfile, listProfiles, searchDirectories, shippedProfiles } from '../../../src/engine/profile/search.ts';
@@ -83,6 +84,15 @@ test('a name never leads out of the directories', async () => {
   for (const name of ['../package', '/etc/passwd', '.hidden', 'a/b', '', 'a\0b'])
     assert.is(await findProfile(name, [shipped]), undefined);
   assert.is(await findProfile('base', [shipped]), join(shipped, 'base.yaml'));
+});
+
+test('the reference explains every code and every key, and its example is valid', async () => {
+  const text = await readFile(join(shipped, '..', 'docs', 'profile.md'), 'utf8');
+  for (const code of Object.keys(diagnosticCodes)) assert.ok(text.includes(`\n| ${code} | `), code);
+  const properties = jsonSchema().properties as Record<string, unknown>;
+  for (const key of Object.keys(properties)) if (!key.endsWith('+')) assert.ok(text.includes(`\`${key}`), key);
+  const example = /```yaml\n([\s\S]*?)```/.exec(text)?.[1] ?? '';
+  assert.equal(await checkProfile({ file: 'example.yaml', text: example }), []);
 });
 
 test.run();
