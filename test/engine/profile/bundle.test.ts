@@ -15,8 +15,12 @@ import {
 } from '../../../src/engine/profile/bundle-errors.ts';
 import { generateHostKeys } from '../../../src/engine/profile/host-keys.ts';
 import type { Bundle } from '../../../src/engine/profile/model.ts';
+import { needRoot } from '../../fixtures/privilege.ts';
 import { otherId, targetId } from './memory-disk.ts';
 import { failure, head, load, withFiles } from './support.ts';
+
+// Secret files belong to root.
+needRoot();
 
 const digest = './abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./abcdefghijklmnopqrst'.slice(0, 86);
 const hash = `$6$saltsalt$${digest}`;

@@ -3,7 +3,11 @@ import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ProfileInvalidError } from '../../../src/engine/profile/diagnostic.ts';
+import { needRoot } from '../../fixtures/privilege.ts';
 import { check, failure, head, load, marks, withFiles } from './support.ts';
+
+// Secret files belong to root.
+needRoot();
 
 const hash = `$6$saltsalt$${'a'.repeat(86)}`;
 const profile = (file: string) =>
