@@ -1,20 +1,30 @@
 /** A block device: a disk, a partition, a loop device. Targets are opened exclusively, so that nobody mounts them meanwhile. */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { blockGeometry, discardBlocks, punchHole, rereadPartitions, SystemCallError, zeroBlocks } from '../native/libc.ts';
+import {
+  blockGeometry,
+  discardBlocks,
+  isReadOnlyDevice,
+  punchHole,
+  rereadPartitions,
+  SystemCallError,
+  zeroBlocks,
+} from '../native/libc.ts';
 import type { Extent } from './contract.ts';
-import { ImageIoError, openFailed } from './errors.ts';
+import { ImageIoError, openFailed, ReadOnlyImageError } from './errors.ts';
 import { OpenImage, type OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
 
 export class BlockImage extends OpenImage {
+  /** @throws ReadOnlyImageError, ImageIoError */
   static async open(path: string, mode: OpenMode, io: (file: FileHandle) => RawIo = rawIo): Promise<BlockImage> {
     const flags = mode === 'read' ? constants.O_RDONLY : constants.O_RDWR | constants.O_EXCL;
     const file = await open(path, flags).catch(openFailed(path));
     try {
+      if (mode === 'write' && isReadOnlyDevice(file.fd)) throw new ReadOnlyImageError(path);
       return new BlockImage({ name: path, path, ...blockGeometry(file.fd), file, io: io(file) });
     } catch (cause) {
       await file.close();
-      throw new ImageIoError(path, 'examine', { cause });
+      throw cause instanceof ReadOnlyImageError ? cause : new ImageIoError(path, 'examine', { cause });
     }
   }
 

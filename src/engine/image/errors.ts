@@ -33,6 +33,11 @@ const hints: Record<ImageOperation, string> = {
   examine: 'Check the path and your permissions.',
 };
 
+/** A path as a shell takes it, for commands that are to be typed. */
+export function shellWord(path: string): string {
+  return /^[\w/.:@%+=,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
 /** For `open(...).catch(openFailed(path))`. */
 export function openFailed(path: string): (cause: unknown) => never {
   return (cause) => {
@@ -58,6 +63,17 @@ export class NotAnImageError extends RefusedError {
   }
 }
 
+/** A device that can be opened for writing, but not written. */
+export class ReadOnlyImageError extends RefusedError {
+  constructor(image: string) {
+    super(`${image} is read-only`, {
+      code: 'READ_ONLY',
+      todo: `Look for a write-protect switch and at what it is attached to; if nothing speaks against it: blockdev --setrw ${shellWord(image)}`,
+      data: { image },
+    });
+  }
+}
+
 /** No disk has such a size. */
 export class TruncatedImageError extends CorruptInputError {
   constructor(image: string, size: number) {
@@ -66,7 +82,7 @@ export class TruncatedImageError extends CorruptInputError {
       code: 'TRUNCATED_IMAGE',
       todo:
         size === 0
-          ? `Give it a size first, as: truncate -s 8G ${image}`
+          ? `Give it a size first, as: truncate -s 8G ${shellWord(image)}`
           : 'Was it cut off when it was copied? Copy it again and compare checksums.',
       data: { image, size },
     });

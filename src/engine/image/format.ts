@@ -1,5 +1,5 @@
 /** Recognises files that are not raw disks by their first bytes, so that nobody copies a container as if it were its contents. */
-import { ForeignFormatError } from './errors.ts';
+import { ForeignFormatError, shellWord } from './errors.ts';
 
 interface Format {
   readonly name: string;
@@ -9,11 +9,14 @@ interface Format {
 }
 
 const convert = (format: string) => (image: string) =>
-  `Convert it first: qemu-img convert -f ${format} -O raw ${image} ${image}.raw`;
-const unpack = (command: string) => (image: string) => `Unpack it first: ${command} ${image}`;
+  `Convert it first: qemu-img convert -f ${format} -O raw ${shellWord(image)} ${shellWord(`${image}.raw`)}`;
+const decompress = (command: string) => (image: string) =>
+  `Unpack it first: ${command} < ${shellWord(image)} > ${shellWord(`${image}.raw`)}`;
+const unpack = (command: string) => (image: string) => `Unpack it first: ${command} ${shellWord(image)}`;
 
 /** Magics from the formats' specifications; offsets in bytes. */
 const formats: readonly Format[] = [
+  { name: 'qcow image', offset: 0, magic: [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1], todo: convert('qcow') },
   { name: 'qcow2 image', offset: 0, magic: [0x51, 0x46, 0x49, 0xfb], todo: convert('qcow2') },
   { name: 'VMDK image', offset: 0, magic: 'KDMV', todo: convert('vmdk') },
   { name: 'VMDK image', offset: 0, magic: 'COWD', todo: convert('vmdk') },
@@ -24,14 +27,14 @@ const formats: readonly Format[] = [
   { name: 'QED image', offset: 0, magic: [0x51, 0x45, 0x44, 0x00], todo: convert('qed') },
   { name: 'Parallels image', offset: 0, magic: 'WithoutFreeSpace', todo: convert('parallels') },
   { name: 'Parallels image', offset: 0, magic: 'WithouFreSpacExt', todo: convert('parallels') },
-  { name: 'gzip archive', offset: 0, magic: [0x1f, 0x8b, 0x08], todo: unpack('gunzip -k') },
-  { name: 'xz archive', offset: 0, magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], todo: unpack('unxz -k') },
-  { name: 'zstd archive', offset: 0, magic: [0x28, 0xb5, 0x2f, 0xfd], todo: unpack('unzstd -k') },
-  { name: 'bzip2 archive', offset: 0, magic: 'BZh', todo: unpack('bunzip2 -k') },
-  { name: 'lz4 archive', offset: 0, magic: [0x04, 0x22, 0x4d, 0x18], todo: unpack('unlz4 -k') },
+  { name: 'gzip archive', offset: 0, magic: [0x1f, 0x8b, 0x08], todo: decompress('gunzip') },
+  { name: 'xz archive', offset: 0, magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], todo: decompress('unxz') },
+  { name: 'zstd archive', offset: 0, magic: [0x28, 0xb5, 0x2f, 0xfd], todo: decompress('unzstd') },
+  { name: 'bzip2 archive', offset: 0, magic: 'BZh', todo: decompress('bunzip2') },
+  { name: 'lz4 archive', offset: 0, magic: [0x04, 0x22, 0x4d, 0x18], todo: decompress('unlz4') },
   { name: 'zip archive', offset: 0, magic: [0x50, 0x4b, 0x03, 0x04], todo: unpack('unzip') },
   { name: '7z archive', offset: 0, magic: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c], todo: unpack('7z x') },
-  { name: 'lzip archive', offset: 0, magic: 'LZIP', todo: unpack('lzip -dk') },
+  { name: 'lzip archive', offset: 0, magic: 'LZIP', todo: decompress('lzip -d') },
   { name: 'RAR archive', offset: 0, magic: 'Rar!', todo: unpack('unrar x') },
   { name: 'tar archive', offset: 257, magic: 'ustar', todo: unpack('tar xf') },
   { name: 'WIM archive', offset: 0, magic: 'MSWIM', todo: unpack('wimlib-imagex apply') },
@@ -40,7 +43,7 @@ const formats: readonly Format[] = [
     name: 'Android sparse image',
     offset: 0,
     magic: [0x3a, 0xff, 0x26, 0xed],
-    todo: (image) => `Unpack it first: simg2img ${image} ${image}.raw`,
+    todo: (image) => `Unpack it first: simg2img ${shellWord(image)} ${shellWord(`${image}.raw`)}`,
   },
   { name: 'partclone image', offset: 0, magic: 'partclone-image', todo: () => 'Restore it with partclone.restore first.' },
 ];

@@ -156,6 +156,7 @@ function addressOf(pointer: unknown): bigint {
 }
 
 /** Numbers from linux/fs.h; the argument is a little-endian buffer that the call reads or fills. */
+const BLKROGET = 0x125e;
 const BLKRRPART = 0x125f;
 const BLKSSZGET = 0x1268;
 const BLKPBSZGET = 0x127b;
@@ -179,6 +180,13 @@ export function blockGeometry(fd: number): BlockGeometry {
   const sectorSize = view.getUint32(0, true);
   callSync('ioctl', fd, BLKPBSZGET, word);
   return { size, sectorSize, physicalSectorSize: view.getUint32(0, true) };
+}
+
+/** Whether an open block device refuses writes, however it was opened. */
+export function isReadOnlyDevice(fd: number): boolean {
+  const word = new Uint8Array(8);
+  callSync('ioctl', fd, BLKROGET, word);
+  return word[0] !== 0;
 }
 
 /** Zeroes a sector-aligned range of a block device, by the device itself where it can. */

@@ -1,0 +1,8 @@
+/** Attaches a window, says its device, and holds it until the end of the standard input: FILE OFFSET LENGTH. */
+import { attachLoop } from '../../../src/engine/image/loop.ts';
+
+const [file = '', offset = '', length = ''] = process.argv.slice(2);
+const window = await attachLoop(file, { offset: Number(offset), length: Number(length) }, { readOnly: false });
+console.log(window.device);
+process.stdin.resume();
+process.stdin.once('end', () => void window.close());
