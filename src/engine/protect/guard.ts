@@ -1,19 +1,15 @@
 /** The last line of defence: a target that refuses every write that touches a protected region, whoever asks. */
-import { type ByteRange, end, type GuardedTarget, type ImageTarget } from '../image/contract.ts';
+import { type ByteRange, type GuardedTarget, type ImageTarget, overlaps } from '../image/contract.ts';
 import { attachLoop } from '../image/loop.ts';
 import { checkRange } from '../image/raw-io.ts';
 import { ProtectedRegionError } from './errors.ts';
-import { IntervalSet } from './intervals.ts';
 import type { Region } from './region.ts';
 
 /** Only what comes out of here may be written to. Closing it closes the target. */
 export function guard(target: ImageTarget, regions: readonly Region[]): GuardedTarget {
-  const ranges = IntervalSet.of(...regions);
   const check = (operation: string, range: ByteRange): void => {
-    const touched = ranges.firstTouched(range);
-    if (touched === undefined) return;
-    const region = regions.find((each) => each.offset < end(touched) && touched.offset < end(each)) as Region;
-    throw new ProtectedRegionError(target.name, operation, range, region);
+    const touched = regions.find((region) => overlaps(region, range));
+    if (touched !== undefined) throw new ProtectedRegionError(target.name, operation, range, touched);
   };
   const checked: ImageTarget & Pick<GuardedTarget, 'window'> = {
     name: target.name,

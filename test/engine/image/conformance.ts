@@ -60,14 +60,14 @@ export async function ioError(work: () => unknown, operation: string): Promise<I
     assert.instance(error, ImageIoError, `${operation}: ${error}`);
     return error as ImageIoError;
   }
-  throw new assert.Assertion({ message: `${operation} should have failed` });
+  return assert.unreachable(`${operation} should have failed`) as never;
 }
 
 /** Compares without printing megabytes. */
 export function assertBytes(actual: Uint8Array, expected: Uint8Array, what: string): void {
   if (Buffer.compare(actual, expected) === 0) return;
   const at = actual.findIndex((byte, index) => byte !== expected[index]);
-  throw new assert.Assertion({ message: `${what}: differ at byte ${at}: ${actual[at]} instead of ${expected[at]}` });
+  assert.unreachable(`${what}: differ at byte ${at}: ${actual[at]} instead of ${expected[at]}`);
 }
 
 const outside = (size: number): [offset: number, length: number][] => [

@@ -18,10 +18,11 @@ const MiB = 1 << 20;
 const folder = tempDir('with blanks in it');
 const holder = fileURLToPath(new URL('hold-target.ts', import.meta.url));
 
+type Ways = Readonly<Record<string, (path: string) => Promise<void>>>;
 type Constructor = abstract new (...args: never[]) => DoppelError;
 
 /** Opens it in every way that is given, and expects the same refusal. */
-async function refused(path: string, kind: Constructor, message: RegExp, todo: RegExp, ways = everyWay): Promise<void> {
+async function refused(path: string, kind: Constructor, message: RegExp, todo: RegExp, ways: Ways = everyWay): Promise<void> {
   for (const [name, open] of Object.entries(ways)) {
     try {
       await open(path);
