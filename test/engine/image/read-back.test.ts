@@ -1,0 +1,85 @@
+import { execFileSync } from 'node:child_process';
+import { linkSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openReadBack } from '../../../src/engine/image/read-back.ts';
+import { attachLoop, mount } from '../../fixtures/loop.ts';
+import { tempDir } from '../../fixtures/temp.ts';
+import { assertBytes } from './conformance.ts';
+import { memory, sparseFile } from './places.ts';
+import { random } from './random.ts';
+
+const SIZE = (1 << 20) + 512;
+const folder = tempDir();
+
+/** Opens, says what it proved, and whether it read the content. */
+async function bypassOf(path: string, content: Uint8Array): Promise<string> {
+  const medium = await openReadBack(path, content.length);
+  try {
+    const bytes = new Uint8Array(content.length);
+    await medium.read(bytes, 0);
+    assertBytes(bytes, content, path);
+    return medium.bypass;
+  } finally {
+    await medium.close();
+  }
+}
+
+test('where O_DIRECT does not exist, dropped pages are proof', async () => {
+  const content = random(1).bytes(SIZE);
+  const tree = join(folder, 'tree');
+  mkdirSync(tree);
+  writeFileSync(join(tree, 'image'), content);
+  const packed = join(folder, 'packed');
+  execFileSync('mksquashfs', [tree, packed, '-quiet', '-no-progress']);
+  const loop = attachLoop(packed, { readOnly: true });
+  const mounted = mount(loop.device, 'squashfs', 'ro');
+  const image = join(mounted.path, 'image');
+  execFileSync('cmp', [image, join(tree, 'image')]);
+  assert.is(await bypassOf(image, content), 'dropped');
+  assert.is(await bypassOf(image, content), 'dropped');
+
+  // A loop device over it is read directly, and what is behind it was dropped.
+  const upper = attachLoop(image, { readOnly: true });
+  assert.is(await bypassOf(upper.device, content), 'direct');
+  upper.detach();
+  mounted.unmount();
+  loop.detach();
+});
+
+test('nothing is claimed where the pages stay, here or behind a loop device', async () => {
+  const content = random(2).bytes(SIZE);
+  const file = sparseFile(memory('ramfs').folder, SIZE);
+  writeFileSync(file, content);
+  assert.is(await bypassOf(file, content), 'none');
+  const loop = attachLoop(file);
+  assert.is(await bypassOf(loop.device, content), 'none');
+  loop.detach();
+});
+
+test('nothing is claimed when the file behind a loop device cannot be reached', async () => {
+  const content = random(3).bytes(SIZE);
+  const file = sparseFile(folder, SIZE);
+  const other = join(folder, 'second name');
+  writeFileSync(file, content);
+  linkSync(file, other);
+  const loop = attachLoop(file);
+  assert.is(await bypassOf(loop.device, content), 'direct');
+  unlinkSync(file);
+  assert.is(await bypassOf(loop.device, content), 'none');
+  sparseFile(folder, SIZE, file.split('/').at(-1));
+  assert.is(await bypassOf(loop.device, content), 'none');
+  loop.detach();
+});
+
+test('many small read-backs cost no memory', async () => {
+  const file = sparseFile(folder, SIZE);
+  const before = process.memoryUsage.rss();
+  const medium = await openReadBack(file, SIZE);
+  for (let i = 0; i < 3000; i++) await medium.read(new Uint8Array(100), i * 300);
+  await medium.close();
+  assert.ok(process.memoryUsage.rss() - before < 64 << 20);
+});
+
+test.run();
