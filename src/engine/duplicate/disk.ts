@@ -1,0 +1,111 @@
+/** What is on a disk: its table, its parts with their file systems and kinds, and whose system it is. Reads only. */
+import type { ByteRange, ImageSource } from '../image/contract.ts';
+import { slice } from '../image/slice.ts';
+import type { FileSystemInfo, PartitionTable, PartKind, TableEntry } from '../layout/contract.ts';
+import { findIncomplete, isMarker } from '../layout/fence-table.ts';
+import { identifyFileSystem } from '../layout/filesystems.ts';
+import { mountPointOf, parseFstab } from '../layout/fstab.ts';
+import { kindOf } from '../layout/kinds.ts';
+import { readTable } from '../layout/table.ts';
+import { entryRange } from '../layout/table-space.ts';
+import { entryLabel } from '../layout/table-text.ts';
+import type { SystemInfo } from '../persona/system.ts';
+import { findRegions } from '../profile/carriers/find.ts';
+import type { Region } from '../protect/region.ts';
+import { nothingWritable, type OpenWindow, withSystem } from './system.ts';
+
+/** A partition, or the whole of a disk without a table (number 0). */
+export interface Part {
+  readonly number: number;
+  /** Absent for the whole of a disk without a table. */
+  readonly entry?: TableEntry;
+  readonly range: ByteRange;
+  /** For messages: `partition 2 ("root")`. */
+  readonly label: string;
+  readonly fs?: FileSystemInfo;
+  readonly kind: PartKind;
+  /** Where the disk's own fstab mounts it. */
+  readonly mountPoint?: string;
+}
+
+export interface Disk {
+  readonly name: string;
+  readonly size: number;
+  /** As the table says where it says so, else the medium's. */
+  readonly sectorSize: number;
+  readonly table?: PartitionTable;
+  readonly parts: readonly Part[];
+  readonly regions: readonly Region[];
+  /** Id of the run that has not finished on this disk. */
+  readonly incomplete?: string;
+  /** Whose system it is; absent when none was found or it could not be looked at. */
+  readonly system?: SystemInfo;
+  /** What could not be looked at, each a sentence. */
+  readonly notes: readonly string[];
+}
+
+export interface SurveyOptions {
+  /** Opens a read-only window over a part, so that its files can be read. Absent: only what the blocks tell. */
+  readonly openWindow?: OpenWindow;
+  /** PART=KIND by part number, over everything else. */
+  readonly kinds?: ReadonlyMap<number, PartKind>;
+}
+
+/** @throws CorruptInputError for a table that cannot be trusted, ImageIoError */
+export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}): Promise<Disk> {
+  const table = await readTable(image);
+  const found = await findParts(image, table);
+  const regions = await findRegions(image, table);
+  const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
+  const fstab = parseFstab(system?.fstab ?? '');
+  const parts = found.map((part) => {
+    const { entry, fs } = part;
+    const mountPoint = entry === undefined ? undefined : part.number === rootNumber ? '/' : mountPointOf(entry, fs, fstab);
+    const kind =
+      options.kinds?.get(part.number) ??
+      (entry === undefined ? 'os' : kindOf({ entry, fs, mountPoint, isSystemRoot: part.number === rootNumber }));
+    return { ...part, kind, ...(mountPoint?.startsWith('/') ? { mountPoint } : {}) };
+  });
+  const incomplete = table === undefined ? undefined : findIncomplete(table)?.runId;
+  return {
+    name: image.name,
+    size: image.size,
+    sectorSize: table?.sectorSize ?? image.sectorSize,
+    ...(table === undefined ? {} : { table }),
+    parts,
+    regions,
+    ...(incomplete === undefined ? {} : { incomplete }),
+    ...(system === undefined ? {} : { system }),
+    notes: [...(table?.repairs ?? []), ...notes],
+  };
+}
+
+type FoundPart = Omit<Part, 'kind' | 'mountPoint'>;
+
+async function findParts(image: ImageSource, table: PartitionTable | undefined): Promise<FoundPart[]> {
+  if (table === undefined) {
+    const fs = await identifyFileSystem(image);
+    return fs === undefined ? [] : [{ number: 0, range: { offset: 0, length: image.size }, label: 'the whole disk', fs }];
+  }
+  const parts: FoundPart[] = [];
+  for (const entry of table.entries) {
+    if (isMarker(table, entry)) continue;
+    const range = entryRange(entry, table.sectorSize);
+    const fs = await identifyFileSystem(slice(image, range));
+    parts.push({ number: entry.number, entry, range, label: entryLabel(entry), ...(fs === undefined ? {} : { fs }) });
+  }
+  return parts;
+}
+
+async function lookInside(
+  parts: readonly FoundPart[],
+  openWindow: OpenWindow | undefined,
+): Promise<{ system?: SystemInfo; rootNumber?: number; notes: readonly string[] }> {
+  if (openWindow === undefined) return { notes: [] };
+  return withSystem(
+    parts.map((part) => ({ ...part, openWindow })),
+    nothingWritable,
+    async (found) => ({ system: found.system, rootNumber: found.rootNumber, notes: found.notes }),
+    async (notes) => ({ notes }),
+  );
+}

@@ -1,0 +1,85 @@
+/** A plan: everything that a clone will do, as data, made before the first byte is written. Offsets and lengths are bytes. */
+import type { ByteRange } from '../image/contract.ts';
+import type { ImageIdentity } from '../image/identity.ts';
+import type { PartitionTable, PartKind } from '../layout/contract.ts';
+import type { PersonaPlan } from '../persona/plan.ts';
+import type { SystemInfo } from '../persona/system.ts';
+import type { Bundle } from '../profile/model.ts';
+import type { IntervalSet } from '../protect/intervals.ts';
+import type { Region } from '../protect/region.ts';
+import type { Preconditions } from './preconditions.ts';
+
+/** What becomes of a part of the target. */
+export type Fate = 'copied' | 'kept' | 'protected' | 'removed';
+
+export interface PlannedPart {
+  /** On the target after the run; 0 for the whole of a disk without a table. For `removed`: before it. */
+  readonly number: number;
+  readonly label: string;
+  readonly fate: Fate;
+  readonly range: ByteRange;
+  readonly kind: PartKind;
+  /** File system type, or a description of the partition's type. */
+  readonly holds: string;
+  readonly mountPoint?: string;
+  /** Bytes to copy, to zero, and left as they are on the target (or discarded). */
+  readonly copy: number;
+  readonly zero: number;
+  readonly unused: number;
+  /** How the bytes to copy were chosen, or why the part stays. */
+  readonly how: string;
+}
+
+/** Where the identity of the target comes from. */
+export type IdentityChoice = 'target' | 'source' | 'file' | 'none';
+
+export interface PlannedIdentity {
+  readonly choice: IdentityChoice;
+  readonly bundle?: Bundle;
+  /** The region gets this bundle before anything is copied; absent: the region already holds what it shall. */
+  readonly write?: { readonly region: Region; readonly reason: string };
+  /** Generation of the profile that was read from the target's region. */
+  readonly generation?: number;
+}
+
+/** What becomes of bytes that belong to nobody. */
+export const unusedModes = ['skip', 'zero', 'discard'] as const;
+export type UnusedMode = (typeof unusedModes)[number];
+
+export interface ClonePlan {
+  /** GUID, upper case. */
+  readonly runId: string;
+  readonly source: ImageIdentity;
+  readonly target: ImageIdentity;
+  readonly sourceSystem?: SystemInfo;
+  readonly targetSystem?: SystemInfo;
+  /** The table after the commit; absent for disks without one. */
+  readonly table?: PartitionTable;
+  /** The table during the run; absent for disks without one. */
+  readonly fence?: PartitionTable;
+  /** The table that the target has now. */
+  readonly before?: PartitionTable;
+  readonly parts: readonly PlannedPart[];
+  readonly regions: readonly Region[];
+  readonly identity: PlannedIdentity;
+  /** What the persona will change, as far as it can be seen before the copy; absent with `--as none`. */
+  readonly persona?: PersonaPlan;
+  /** Numbers of the parts (after the run) whose files the persona changes. */
+  readonly personaParts: ReadonlySet<number>;
+  readonly copy: IntervalSet;
+  readonly zero: IntervalSet;
+  readonly discard: IntervalSet;
+  /** First bytes of a disk without a table, withheld until the rest is verified. */
+  readonly withheld: number;
+  /** Parts of the target that stay: the copy may not write there either. */
+  readonly kept: IntervalSet;
+  /** Others may write to the source meanwhile, and the user said that this is fine. */
+  readonly inconsistent: boolean;
+  /** Read what was written back from the medium. */
+  readonly verify: boolean;
+  /** Seconds, from a sample of the source's speed; absent when there is nothing to copy. */
+  readonly expectedSeconds?: number;
+  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
+  readonly preconditions: Preconditions;
+}

@@ -1,0 +1,61 @@
+/** What a plan was made from, so that a run can tell that it is still so. */
+import { isDeepStrictEqual } from 'node:util';
+import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
+import { hashRanges, type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import type { PartitionTable } from '../layout/contract.ts';
+import type { Region } from '../protect/region.ts';
+import { CloneRefusedError } from './errors.ts';
+
+/** One disk as the plan saw it. */
+export interface Sighting {
+  readonly identity: ImageIdentity;
+  /** Where its partition table, boot code and profile stand. */
+  readonly places: readonly ByteRange[];
+  /** SHA-256 (hex) of them. */
+  readonly sha256: string;
+}
+
+/** What must still be true when the run begins. */
+export interface Preconditions {
+  readonly source: Sighting;
+  readonly target: Sighting;
+}
+
+/** Where a table would stand on a disk that has none. */
+const HEAD = 1 << 16;
+
+export async function sighting(
+  image: ImageSource,
+  table: PartitionTable | undefined,
+  regions: readonly Region[],
+): Promise<Sighting> {
+  const places = [{ offset: 0, length: Math.min(HEAD, image.size) }, ...(table?.ownRanges ?? []), ...regions]
+    .filter((range) => end(range) <= image.size)
+    .map(({ offset, length }) => ({ offset, length }));
+  return look(image, places);
+}
+
+/** @throws CloneRefusedError when either disk is no longer what the plan was made for */
+export async function recheck(planned: Preconditions, source: ImageSource, target: ImageSource): Promise<void> {
+  for (const [role, image] of [
+    ['source', source],
+    ['target', target],
+  ] as const) {
+    const now = await look(image, planned[role].places);
+    if (isDeepStrictEqual(now, planned[role])) continue;
+    throw new CloneRefusedError(
+      'PLAN_OUTDATED',
+      `the ${role} ${image.name} changed after the plan was made`,
+      'Look at it again and run the command again. Nothing was written.',
+      { planned: planned[role].identity, found: now.identity },
+    );
+  }
+}
+
+async function look(image: ImageSource, places: readonly ByteRange[]): Promise<Sighting> {
+  return {
+    identity: await imageIdentity(image.name, image.size, image.sectorSize),
+    places,
+    sha256: await hashRanges(image, places),
+  };
+}

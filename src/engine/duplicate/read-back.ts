@@ -1,0 +1,54 @@
+/** Whether the medium holds what the copy wrote; if not, where exactly. */
+import type { ByteRange, CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
+import { end } from '../image/contract.ts';
+import type { CopyOptions } from '../lanes/copy.ts';
+import type { DigestLog } from '../lanes/digests.ts';
+import { firstDifference } from '../lanes/read-back.ts';
+import { allocationOf } from './contents.ts';
+import { TargetDiffersError } from './errors.ts';
+import type { ClonePlan } from './plan.ts';
+
+export interface ReadBackRequest extends CopyOptions {
+  readonly plan: ClonePlan;
+  readonly source: ImageSource;
+  readonly target: GuardedTarget;
+  readonly digests: DigestLog;
+}
+
+/** @throws TargetDiffersError with the first differing bytes, the part that they belong to, and what stands there */
+export async function readBackCopy({ plan, source, target, digests, ...options }: ReadBackRequest): Promise<CacheBypass> {
+  const holes = (await allocationOf(target)).zero;
+  const medium = await target.readBack();
+  try {
+    const chunk = await firstDifference(medium, digests, { ...options, isHole: (range) => holes.covers(range) });
+    if (chunk === undefined) return medium.bypass;
+    const wanted = new Uint8Array(chunk.length);
+    const found = new Uint8Array(chunk.length);
+    await source.read(wanted, chunk.offset);
+    await medium.read(found, chunk.offset);
+    throw differs(plan, target.name, differingBytes(wanted, found, chunk));
+  } finally {
+    await medium.close();
+  }
+}
+
+function differs(plan: ClonePlan, target: string, range: ByteRange): TargetDiffersError {
+  const part = plan.parts.find(
+    (each) => each.fate === 'copied' && each.range.offset <= range.offset && range.offset < end(each.range),
+  );
+  const where = part === undefined ? 'outside every part' : `in ${part.label}, byte ${range.offset - part.range.offset} of it`;
+  return new TargetDiffersError(
+    `${target} does not hold what was copied: ${range.length} bytes from byte ${range.offset} on differ (${where})`,
+    'The medium or its connection is failing, or the source changed meanwhile. The target stays fenced; run the command again, or use another target.',
+    { range, ...(part === undefined ? {} : { part: part.label }) },
+  );
+}
+
+/** The first run of differing bytes; the whole chunk when a second look finds none. */
+export function differingBytes(wanted: Uint8Array, found: Uint8Array, chunk: ByteRange): ByteRange {
+  const first = wanted.findIndex((byte, index) => byte !== found[index]);
+  if (first < 0) return chunk;
+  let last = first;
+  while (last + 1 < wanted.length && wanted[last + 1] !== found[last + 1]) last++;
+  return { offset: chunk.offset + first, length: last - first + 1 };
+}

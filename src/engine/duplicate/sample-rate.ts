@@ -1,0 +1,21 @@
+/** How fast a source can be read, from a short sample. */
+import type { ImageSource } from '../image/contract.ts';
+import { CHUNK } from '../lanes/chunks.ts';
+import type { IntervalSet } from '../protect/intervals.ts';
+
+const SAMPLES = 16;
+
+/** Bytes per second of the source alone; undefined when there is nothing to read. A guess: caches flatter it. */
+export async function sampleRate(image: ImageSource, data: IntervalSet): Promise<number | undefined> {
+  const ranges = [...data].filter(({ length }) => length >= CHUNK);
+  const step = Math.max(1, Math.floor(ranges.length / SAMPLES));
+  const bytes = new Uint8Array(CHUNK);
+  let read = 0;
+  const begun = performance.now();
+  for (let i = 0; i < ranges.length && read < SAMPLES * CHUNK; i += step) {
+    await image.read(bytes, (ranges[i] as { offset: number }).offset);
+    read += CHUNK;
+  }
+  const seconds = (performance.now() - begun) / 1000;
+  return read === 0 || seconds === 0 ? undefined : read / seconds;
+}

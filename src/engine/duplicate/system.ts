@@ -1,0 +1,166 @@
+/** Finds the system on a set of parts and opens its files: the root, and what its own fstab mounts from the same disk. */
+import { DoppelError } from '../errors.ts';
+import type { ByteRange, Window } from '../image/contract.ts';
+import type { FileSystemInfo, TableEntry } from '../layout/contract.ts';
+import { mountPointOf, parseFstab } from '../layout/fstab.ts';
+import { kindOf } from '../layout/kinds.ts';
+import { NotASystemError } from '../persona/errors.ts';
+import { identifySystem, type SystemInfo } from '../persona/system.ts';
+import type { Change, WritableTree } from '../persona/tree.ts';
+import { type MountRequest, openMountedSystem } from '../persona/trees/mounted.ts';
+
+/** Opens a window over a range of the part's disk. */
+export type OpenWindow = (range: ByteRange, options: { readonly readOnly: boolean }) => Promise<Window>;
+
+/** A part as far as this module needs it; parts of one system may stand on different disks while a plan is made. */
+export interface SystemPart {
+  readonly number: number;
+  readonly entry?: TableEntry;
+  readonly range: ByteRange;
+  readonly label: string;
+  readonly fs?: FileSystemInfo;
+  readonly openWindow: OpenWindow;
+}
+
+export interface OpenSystem {
+  readonly tree: WritableTree;
+  readonly system: SystemInfo;
+  readonly rootNumber: number;
+  /** Mount points of this tree that are parts of their own, the root first. */
+  readonly mounts: readonly { readonly number: number; readonly mountPoint: string }[];
+  /** What was left out, each a sentence. */
+  readonly notes: readonly string[];
+}
+
+export interface SystemOptions {
+  /** Numbers of the parts that may be written; all others are opened read-only and not a byte of them changes. */
+  readonly writable: ReadonlySet<number>;
+}
+
+export const nothingWritable: SystemOptions = { writable: new Set() };
+
+const mountable = new Set(['ext2', 'ext3', 'ext4', 'xfs']);
+
+/**
+ * Runs `action` with the system's files, and closes everything behind it. Without a system `otherwise` runs, with the reasons.
+ * Errors of mounting are reasons too as long as nothing is writable.
+ */
+export async function withSystem<T>(
+  parts: readonly SystemPart[],
+  options: SystemOptions,
+  action: (system: OpenSystem) => Promise<T>,
+  otherwise: (reasons: readonly string[]) => Promise<T>,
+): Promise<T> {
+  const search = await findRoot(parts);
+  if (search.root === undefined) return otherwise(search.notes);
+  const { root, system } = search;
+  const fstab = parseFstab(system.fstab ?? '');
+  const others = parts.filter((part) => part !== root && part.entry !== undefined);
+  const placed = others
+    .map((part) => ({ part, mountPoint: mountPointOf(part.entry as TableEntry, part.fs, fstab) }))
+    .filter(
+      (each): each is { part: SystemPart; mountPoint: string } =>
+        each.mountPoint?.startsWith('/') === true && each.mountPoint !== '/',
+    )
+    .sort((a, b) => (a.mountPoint < b.mountPoint ? -1 : 1));
+  const notes = [...search.notes];
+  const windows: Window[] = [];
+  const open = async (part: SystemPart): Promise<MountRequest> => {
+    const readOnly = !options.writable.has(part.number);
+    const window = await part.openWindow(part.range, { readOnly });
+    windows.push(window);
+    return { device: window.device, type: part.fs?.type ?? 'auto', readOnly };
+  };
+  try {
+    const mounts: (MountRequest & { readonly mountPoint: string })[] = [];
+    let esp: { readonly device: string; readonly mountPoint: string; readonly readOnly?: boolean } | undefined;
+    const shown = [{ number: root.number, mountPoint: '/' }];
+    for (const { part, mountPoint } of placed) {
+      const type = part.fs?.type ?? 'unknown';
+      if (!mountable.has(type) && (type !== 'vfat' || esp !== undefined)) {
+        notes.push(`${part.label} (${type}, ${mountPoint}) cannot be opened here; its files stay as they are`);
+        continue;
+      }
+      const mount = { ...(await open(part)), mountPoint };
+      if (type === 'vfat') esp = mount;
+      else mounts.push(mount);
+      shown.push({ number: part.number, mountPoint });
+    }
+    const tree = await openMountedSystem({
+      root: await open(root),
+      mounts,
+      ...(esp === undefined ? {} : { esp }),
+      readOnly: options.writable.size === 0,
+    });
+    try {
+      return await action({ tree, system, rootNumber: root.number, mounts: shown, notes });
+    } finally {
+      await tree.close();
+    }
+  } finally {
+    for (const window of windows.reverse()) await window.close();
+  }
+}
+
+type RootSearch =
+  | { readonly root: SystemPart; readonly system: SystemInfo; readonly notes: readonly string[] }
+  | { readonly root?: undefined; readonly notes: readonly string[] };
+
+/** The part whose type says root comes first, then the one that a system was found in. */
+async function findRoot(parts: readonly SystemPart[]): Promise<RootSearch> {
+  const notes: string[] = [];
+  const found: { part: SystemPart; system: SystemInfo }[] = [];
+  for (const part of parts.filter(({ fs }) => mountable.has(fs?.type ?? ''))) {
+    try {
+      const system = await systemOn(part);
+      if (system !== undefined) found.push({ part, system });
+    } catch (error) {
+      if (!(error instanceof DoppelError)) throw error;
+      notes.push(`${part.label} cannot be looked into: ${error.message}`);
+    }
+  }
+  const typed = found.find(({ part }) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');
+  const chosen = typed ?? found[0];
+  if (chosen === undefined) return { notes: [...notes, 'no operating system was found on it'] };
+  for (const { part, system } of found) {
+    if (part !== chosen.part)
+      notes.push(`${part.label} holds another system (${system.os.pretty}); only the one on ${chosen.part.label} is made itself`);
+  }
+  return { root: chosen.part, system: chosen.system, notes };
+}
+
+async function systemOn(part: SystemPart): Promise<SystemInfo | undefined> {
+  const window = await part.openWindow(part.range, { readOnly: true });
+  try {
+    const tree = await openMountedSystem({
+      root: { device: window.device, type: part.fs?.type ?? '' },
+      mounts: [],
+      readOnly: true,
+    });
+    try {
+      const release = (await tree.read('/etc/os-release')) ?? (await tree.read('/usr/lib/os-release'));
+      return release === undefined ? undefined : await identifySystem(tree);
+    } catch (error) {
+      if (error instanceof NotASystemError) return undefined;
+      throw error;
+    } finally {
+      await tree.close();
+    }
+  } finally {
+    await window.close();
+  }
+}
+
+/** Numbers of the parts that hold the changed paths. */
+export async function touchedParts({ tree, mounts }: OpenSystem, changes: readonly Change[]): Promise<ReadonlySet<number>> {
+  const deepestFirst = [...mounts].sort((a, b) => b.mountPoint.length - a.mountPoint.length);
+  const touched = new Set<number>();
+  for (const { path } of changes) {
+    const real = await tree.realpath(path);
+    const mount = deepestFirst.find(
+      ({ mountPoint }) => mountPoint === '/' || real === mountPoint || real.startsWith(`${mountPoint}/`),
+    );
+    if (mount !== undefined) touched.add(mount.number);
+  }
+  return touched;
+}

@@ -1,0 +1,67 @@
+/** Puts a partition table, or the absence of one, on a target; every step durable before the next. */
+import type { ByteRange, GuardedTarget } from '../image/contract.ts';
+import { end } from '../image/contract.ts';
+import { bootCodeSize } from '../layout/mbr.ts';
+import type { Write } from '../layout/table-encode.ts';
+import { encodeTable } from '../layout/table-encode.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import { TargetDiffersError } from './errors.ts';
+import type { ClonePlan } from './plan.ts';
+
+/**
+ * The first write of a run: from here to the commit nothing boots from the target, and any host sees what is going on.
+ * The backup comes first, so that at every instant the old table or the fence is whole.
+ */
+export async function raiseFence(target: GuardedTarget, plan: ClonePlan): Promise<void> {
+  const before = IntervalSet.of(...(plan.before?.ownRanges ?? []).filter((range) => end(range) <= target.size));
+  const stays = IntervalSet.of(...plan.regions).union(plan.kept);
+  if (plan.fence === undefined) {
+    // No table: the old backup must not bring the old disk back, and no file system may be found at the start.
+    await eraseDurably(target, before.subtract(stays).subtract(IntervalSet.of({ offset: 0, length: plan.withheld })));
+    await eraseDurably(target, IntervalSet.of({ offset: 0, length: plan.withheld }));
+    return;
+  }
+  const writes = encodeTable(plan.fence, target.size);
+  for (const group of [writes.backup, writes.primary, writes.mbr]) await writeDurably(target, group);
+  const own = IntervalSet.of({ offset: 0, length: plan.fence.sectorSize }, ...plan.fence.ownRanges);
+  await eraseDurably(target, before.subtract(own).subtract(stays));
+}
+
+/** The last write of a run: the real table, backup first, then primary, then the boot code; read back. */
+export async function commitTable(target: GuardedTarget, plan: ClonePlan): Promise<void> {
+  if (plan.table === undefined) return;
+  const writes = encodeTable(plan.table, target.size, { bootCode: plan.table.mbr.subarray(0, bootCodeSize) });
+  const groups = [writes.backup, writes.primary, writes.mbr];
+  for (const group of groups) await writeDurably(target, group);
+  await confirm(target, groups.flat());
+}
+
+async function writeDurably(target: GuardedTarget, writes: readonly Write[]): Promise<void> {
+  for (const { offset, bytes } of writes) await target.write(bytes, offset);
+  await target.flush();
+}
+
+async function eraseDurably(target: GuardedTarget, ranges: Iterable<ByteRange>): Promise<void> {
+  for (const { offset, length } of ranges) await target.zero(offset, length);
+  await target.flush();
+}
+
+/** @throws TargetDiffersError */
+export async function confirm(target: GuardedTarget, writes: readonly Write[]): Promise<void> {
+  const medium = await target.readBack();
+  try {
+    for (const { offset, bytes } of writes) {
+      const found = new Uint8Array(bytes.length);
+      await medium.read(found, offset);
+      if (Buffer.compare(found, bytes) === 0) continue;
+      const range = { offset, length: bytes.length };
+      throw new TargetDiffersError(
+        `${target.name} does not hold what was written at byte ${offset} (${bytes.length} bytes)`,
+        'The medium is failing. Use another target.',
+        { range },
+      );
+    }
+  } finally {
+    await medium.close();
+  }
+}
