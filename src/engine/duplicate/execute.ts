@@ -121,7 +121,7 @@ class CloneRun {
     await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), { targetId, replaceTarget: true });
   }
 
-  async #duplicate() {
+  async #duplicate(): Promise<Omit<CloneResult, 'runId' | 'regions' | 'seconds'>> {
     const copied = await this.#copy();
     const verified = this.#plan.verify ? await this.#verify(copied) : 'skipped';
     const filesChanged = await this.#persona();
