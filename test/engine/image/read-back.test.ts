@@ -1,9 +1,21 @@
 import { execFileSync } from 'node:child_process';
-import { linkSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  constants,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openReadBack } from '../../../src/engine/image/read-back.ts';
+import { imageUsers, sharesStorage } from '../../../src/engine/image/users.ts';
+import { atEnd } from '../../fixtures/cleanup.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from './conformance.ts';
@@ -72,6 +84,45 @@ test('nothing is claimed when the file behind a loop device cannot be reached', 
   assert.is(await bypassOf(loop.device, content), 'none');
   loop.detach();
 });
+
+test('another file under the name that a loop device knows does not count for the one behind it', async () => {
+  const content = random(4).bytes(SIZE);
+  const hidden = join(folder, 'hidden');
+  mkdirSync(hidden);
+  const file = sparseFile(hidden, SIZE, 'image');
+  writeFileSync(file, content);
+  const loop = attachLoop(file);
+  assert.is(await bypassOf(loop.device, content), 'direct');
+  const above = tempDir();
+  writeFileSync(join(above, 'image'), content);
+  execFileSync('mount', ['--bind', above, hidden]);
+  const undo = atEnd(() => execFileSync('umount', [hidden]));
+  assert.is(await bypassOf(loop.device, content), 'none');
+  assert.equal(await imageUsers(file), []);
+  assert.not(await sharesStorage(file, loop.device));
+  execFileSync('umount', [hidden]);
+  undo();
+  assert.is((await imageUsers(file)).length, 1);
+  assert.ok(await sharesStorage(file, loop.device));
+  loop.detach();
+});
+
+test('direct is direct: the descriptor says so', async () => {
+  const medium = await openReadBack(sparseFile(folder, SIZE, 'direct'), SIZE);
+  const mine = readdirSync('/proc/self/fd').filter((fd) => linkOf(fd).endsWith('/direct'));
+  const flags = mine.map((fd) => /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '');
+  await medium.close();
+  assert.equal(
+    flags.map((octal) => (Number.parseInt(octal, 8) & constants.O_DIRECT) !== 0),
+    [true],
+  );
+});
+
+/** The folder's own descriptor is gone when it was listed. */
+function linkOf(fd: string): string {
+  const path = `/proc/self/fd/${fd}`;
+  return existsSync(path) ? readlinkSync(path) : '';
+}
 
 test('many small read-backs cost no memory', async () => {
   const file = sparseFile(folder, SIZE);
