@@ -1,6 +1,7 @@
-/** Makes a copied disk itself: opens what the persona changes through windows that cannot reach a protected region. */
+/** Makes the system on a target itself, through windows that cannot reach a protected region. */
 import type { GuardedTarget } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
+import type { PartitionTable } from '../layout/contract.ts';
 import { identifyFileSystem } from '../layout/filesystems.ts';
 import { entryRange } from '../layout/table-space.ts';
 import { entryLabel } from '../layout/table-text.ts';
@@ -8,14 +9,45 @@ import { applyPersona } from '../persona/apply.ts';
 import { planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
-import type { ClonePlan } from './plan.ts';
 import { type SystemPart, withSystem } from './system.ts';
 
-/** Answers the number of files changed. The target must be flushed afterwards. */
-export async function applyTargetPersona(plan: ClonePlan, target: GuardedTarget, signal?: AbortSignal): Promise<number> {
-  const table = plan.table;
-  const bundle = plan.identity.bundle as Bundle;
-  if (table === undefined) throw new TypeError('a disk without a table has no persona');
+export interface PersonaTask {
+  /** As the disk will have it after the commit. */
+  readonly table: PartitionTable;
+  readonly bundle: Bundle;
+  /** Numbers of the parts that may change; all others are opened read-only. */
+  readonly writable: ReadonlySet<number>;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Answers the number of files changed. The target must be flushed afterwards.
+ * @throws CloneRefusedError when no system can be opened, and what planPersona and applyPersona throw
+ */
+export async function personalizeTarget(
+  target: GuardedTarget,
+  { table, bundle, writable, signal }: PersonaTask,
+): Promise<number> {
+  return withSystem(
+    await partsOf(target, table),
+    { writable },
+    async ({ tree }) => {
+      const persona = await planPersona(tree, bundle);
+      await applyPersona(tree, persona, signal === undefined ? {} : { signal });
+      return persona.changes.length;
+    },
+    async (reasons) => {
+      throw new CloneRefusedError(
+        'NO_SYSTEM',
+        `the system on ${target.name} cannot be opened: ${reasons.join('; ')}`,
+        'Check its file systems (fsck), then run the command again.',
+        { reasons },
+      );
+    },
+  );
+}
+
+async function partsOf(target: GuardedTarget, table: PartitionTable): Promise<SystemPart[]> {
   const parts: SystemPart[] = [];
   for (const entry of table.entries) {
     const range = entryRange(entry, table.sectorSize);
@@ -29,21 +61,5 @@ export async function applyTargetPersona(plan: ClonePlan, target: GuardedTarget,
       ...(fs === undefined ? {} : { fs }),
     });
   }
-  return withSystem(
-    parts,
-    { writable: plan.personaParts },
-    async ({ tree }) => {
-      const persona = await planPersona(tree, bundle);
-      await applyPersona(tree, persona, signal === undefined ? {} : { signal });
-      return persona.changes.length;
-    },
-    async (reasons) => {
-      throw new CloneRefusedError(
-        'NO_SYSTEM',
-        `the copied system cannot be opened: ${reasons.join('; ')}`,
-        'Check the source with its own file-system check, then clone again.',
-        { reasons },
-      );
-    },
-  );
+  return parts;
 }

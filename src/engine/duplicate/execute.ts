@@ -13,7 +13,7 @@ import type { Bundle } from '../profile/model.ts';
 import { guard } from '../protect/guard.ts';
 import { checkRegions, hashRegions } from '../protect/hash.ts';
 import type { Region } from '../protect/region.ts';
-import { applyTargetPersona } from './apply-persona.ts';
+import { personalizeTarget } from './apply-persona.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheck } from './preconditions.ts';
 import { readBackCopy } from './read-back.ts';
@@ -165,10 +165,12 @@ class CloneRun {
   }
 
   async #persona(): Promise<number> {
-    const { identity, persona } = this.#plan;
-    if (identity.bundle === undefined || persona === undefined) return 0;
-    this.#phase('persona', `Making it ${identity.bundle.resolved.host}`);
-    const changed = await applyTargetPersona(this.#plan, this.#target, this.#signal);
+    const { identity, table, personaParts } = this.#plan;
+    if (identity.bundle === undefined || table === undefined) return 0;
+    const { bundle } = identity;
+    this.#phase('persona', `Making it ${bundle.resolved.host}`);
+    const signal = this.#signal === undefined ? {} : { signal: this.#signal };
+    const changed = await personalizeTarget(this.#target, { table, bundle, writable: personaParts, ...signal });
     await this.#target.flush();
     return changed;
   }

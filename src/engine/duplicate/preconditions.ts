@@ -37,19 +37,20 @@ export async function sighting(
 
 /** @throws CloneRefusedError when either disk is no longer what the plan was made for */
 export async function recheck(planned: Preconditions, source: ImageSource, target: ImageSource): Promise<void> {
-  for (const [role, image] of [
-    ['source', source],
-    ['target', target],
-  ] as const) {
-    const now = await look(image, planned[role].places);
-    if (isDeepStrictEqual(now, planned[role])) continue;
-    throw new CloneRefusedError(
-      'PLAN_OUTDATED',
-      `the ${role} ${image.name} changed after the plan was made`,
-      'Look at it again and run the command again. Nothing was written.',
-      { planned: planned[role].identity, found: now.identity },
-    );
-  }
+  await recheckOne('source', planned.source, source);
+  await recheckOne('target', planned.target, target);
+}
+
+/** @throws CloneRefusedError when the disk is no longer what the plan was made for */
+export async function recheckOne(role: 'source' | 'target', planned: Sighting, image: ImageSource): Promise<void> {
+  const now = await look(image, planned.places);
+  if (isDeepStrictEqual(now, planned)) return;
+  throw new CloneRefusedError(
+    'PLAN_OUTDATED',
+    `the ${role} ${image.name} changed after the plan was made`,
+    'Look at it again and run the command again. Nothing was written.',
+    { planned: planned.identity, found: now.identity },
+  );
 }
 
 async function look(image: ImageSource, places: readonly ByteRange[]): Promise<Sighting> {

@@ -2,7 +2,7 @@
 import type { ByteRange, GuardedTarget } from '../image/contract.ts';
 import { end } from '../image/contract.ts';
 import { bootCodeSize } from '../layout/mbr.ts';
-import type { Write } from '../layout/table-encode.ts';
+import type { TableWrites, Write } from '../layout/table-encode.ts';
 import { encodeTable } from '../layout/table-encode.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { TargetDiffersError } from './errors.ts';
@@ -21,8 +21,7 @@ export async function raiseFence(target: GuardedTarget, plan: ClonePlan): Promis
     await eraseDurably(target, IntervalSet.of({ offset: 0, length: plan.withheld }));
     return;
   }
-  const writes = encodeTable(plan.fence, target.size);
-  for (const group of [writes.backup, writes.primary, writes.mbr]) await writeDurably(target, group);
+  await writeTable(target, encodeTable(plan.fence, target.size));
   const own = IntervalSet.of({ offset: 0, length: plan.fence.sectorSize }, ...plan.fence.ownRanges);
   await eraseDurably(target, before.subtract(own).subtract(stays));
 }
@@ -30,10 +29,13 @@ export async function raiseFence(target: GuardedTarget, plan: ClonePlan): Promis
 /** The last write of a run: the real table, backup first, then primary, then the boot code; read back. */
 export async function commitTable(target: GuardedTarget, plan: ClonePlan): Promise<void> {
   if (plan.table === undefined) return;
-  const writes = encodeTable(plan.table, target.size, { bootCode: plan.table.mbr.subarray(0, bootCodeSize) });
-  const groups = [writes.backup, writes.primary, writes.mbr];
-  for (const group of groups) await writeDurably(target, group);
-  await confirm(target, groups.flat());
+  await writeTable(target, encodeTable(plan.table, target.size, { bootCode: plan.table.mbr.subarray(0, bootCodeSize) }));
+}
+
+/** Backup, primary, sector 0, each durable before the next; then read back. @throws TargetDiffersError */
+export async function writeTable(target: GuardedTarget, { backup, primary, mbr }: TableWrites): Promise<void> {
+  for (const group of [backup, primary, mbr]) await writeDurably(target, group);
+  await confirm(target, [...backup, ...primary, ...mbr]);
 }
 
 async function writeDurably(target: GuardedTarget, writes: readonly Write[]): Promise<void> {

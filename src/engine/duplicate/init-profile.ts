@@ -1,0 +1,142 @@
+/** Makes a profile region on a target: a partition in the alignment gap, and the table on a blank disk. */
+import type { ByteRange } from '../image/contract.ts';
+import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import { attachLoop } from '../image/loop.ts';
+import { openTarget } from '../image/open.ts';
+import type { OpenImage } from '../image/open-image.ts';
+import type { PartitionTable } from '../layout/contract.ts';
+import { bootCodeSize, readBootSector } from '../layout/mbr.ts';
+import { encodeTable } from '../layout/table-encode.ts';
+import { blankTable, entryRange, unpartitionedRanges } from '../layout/table-space.ts';
+import { guard } from '../protect/guard.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import type { Region } from '../protect/region.ts';
+import { allocationOf, dataIn } from './contents.ts';
+import { type Disk, surveyDisk } from './disk.ts';
+import { CloneRefusedError } from './errors.ts';
+import { placeRegion } from './plan-table.ts';
+import { recheckOne, type Sighting, sighting } from './preconditions.ts';
+import { writeTable } from './table-writes.ts';
+
+export interface InitPlan {
+  readonly target: ImageIdentity;
+  readonly disk: Disk;
+  readonly region: Region;
+  readonly table: PartitionTable;
+  /** The disk has no table yet and gets one. */
+  readonly newTable: boolean;
+  readonly notes: readonly string[];
+  readonly precondition: Sighting;
+}
+
+/** Writes nothing. @throws CloneRefusedError and the errors of what is looked at */
+export async function planInit(path: string): Promise<InitPlan> {
+  const target = await openTarget(path);
+  try {
+    const openWindow = (range: ByteRange) => attachLoop(path, range, { readOnly: true });
+    const disk = await surveyDisk(target, process.getuid?.() === 0 ? { openWindow } : {});
+    refuse(disk);
+    const table = disk.table ?? blankTable(target.size, disk.sectorSize);
+    const gap = gapOf(table, disk);
+    const occupied = disk.table === undefined ? IntervalSet.empty : await dataIn(target, gap, await allocationOf(target));
+    const placed = placeRegion(table, target.size, occupied, path);
+    const notes = [...disk.notes];
+    if (disk.table === undefined && (await holdsData(target)))
+      notes.push(
+        'the disk has no partition table and no file system that is known, but it is not blank: what is on it will be lost',
+      );
+    return {
+      target: await imageIdentity(path, target.size, disk.sectorSize),
+      disk,
+      ...placed,
+      newTable: disk.table === undefined,
+      notes,
+      precondition: await sighting(target, disk.table, []),
+    };
+  } finally {
+    await target.close();
+  }
+}
+
+/** Writes the table, and blanks the region when the table is new. */
+export async function executeInit(plan: InitPlan): Promise<void> {
+  const { path } = plan.target;
+  const target = await openTarget(path);
+  try {
+    await recheckOne('target', plan.precondition, target);
+    const guarded = guard(target, []);
+    // Old bytes there must not be taken for a profile.
+    await guarded.zero(plan.region.offset, plan.region.length);
+    await guarded.flush();
+    const bootCode = plan.table.mbr.subarray(0, bootCodeSize);
+    await writeTable(guarded, encodeTable(plan.table, target.size, plan.newTable ? {} : { bootCode }));
+  } finally {
+    await target.close();
+  }
+}
+
+function refuse(disk: Disk): void {
+  const [region] = disk.regions;
+  if (region !== undefined) {
+    throw new CloneRefusedError(
+      'REGION_EXISTS',
+      `${disk.name} already has a profile region: ${region.name}`,
+      `Write a profile into it: doppel profile write ${disk.name} FILE.yaml`,
+      { region },
+    );
+  }
+  if (disk.incomplete !== undefined) {
+    throw new CloneRefusedError(
+      'TARGET_INCOMPLETE',
+      `${disk.name} is the unfinished target of a duplication (run ${disk.incomplete})`,
+      'Finish that one first: run its command again.',
+      { runId: disk.incomplete },
+    );
+  }
+  const [whole] = disk.table === undefined ? disk.parts : [];
+  if (whole !== undefined) {
+    throw new CloneRefusedError(
+      'NO_TABLE',
+      `${disk.name} has no partition table, but a ${whole.fs?.type} file system on the whole disk, which a table would destroy`,
+      `If it may be lost, wipe it first: wipefs -a ${disk.name}`,
+      { fs: whole.fs },
+    );
+  }
+  if (disk.table?.kind === 'mbr') {
+    throw new CloneRefusedError(
+      'MBR_TARGET',
+      `${disk.name} has an MBR partition table, which has no room for a profile partition`,
+      `On such a disk the profile stands in a raw range, which exists only with a profile in it: doppel profile write ${disk.name} FILE.yaml`,
+    );
+  }
+  if (
+    disk.table !== undefined &&
+    readBootSector(disk.table.mbr, Math.floor(disk.size / disk.sectorSize)).entries.some(({ type }) => type !== 'EE')
+  ) {
+    throw new CloneRefusedError(
+      'HYBRID_MBR',
+      `${disk.name} has a hybrid MBR, which doppel would not keep`,
+      'Turn it into a plain GPT first (gdisk, expert command n).',
+    );
+  }
+}
+
+function gapOf(table: PartitionTable, disk: Disk): IntervalSet {
+  return unpartitionedRanges(table, disk.size).intersect(
+    IntervalSet.of({
+      offset: 0,
+      length: Math.min(disk.size, ...table.entries.map((entry) => entryRange(entry, table.sectorSize).offset)),
+    }),
+  );
+}
+
+/** Whether the first or the last MiB is not all zeros. */
+async function holdsData(target: OpenImage): Promise<boolean> {
+  const mebibyte = Math.min(1 << 20, target.size);
+  for (const offset of [0, target.size - mebibyte]) {
+    const bytes = new Uint8Array(mebibyte);
+    await target.read(bytes, offset);
+    if (bytes.some((byte) => byte !== 0)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,91 @@
+/** What `doppel inspect` tells about a disk. Reads only. */
+
+import { DoppelError } from '../errors.ts';
+import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import { attachLoop } from '../image/loop.ts';
+import { openForInspection } from '../image/open.ts';
+import { imageUsers } from '../image/users.ts';
+import type { Bundle } from '../profile/model.ts';
+import type { Region } from '../protect/region.ts';
+import { allocationOf, type Contents, contentsOf } from './contents.ts';
+import { type Disk, type Part, surveyDisk } from './disk.ts';
+import { readStoredProfile } from './stored-profile.ts';
+
+export interface InspectedPart extends Part {
+  /** Bytes in use; undefined when nothing can tell. */
+  readonly used?: number;
+  /** How that is known, or why not. */
+  readonly how: string;
+}
+
+export interface Inspection {
+  readonly image: ImageIdentity;
+  readonly disk: Disk;
+  readonly parts: readonly InspectedPart[];
+  /** Bytes that the medium holds, as far as it tells (holes of a file are not counted). */
+  readonly allocated: number;
+  readonly regions: readonly {
+    readonly region: Region;
+    readonly bundle?: Bundle;
+    readonly generation?: number;
+    /** Why it holds no usable profile, or what was survived. */
+    readonly problems: readonly string[];
+  }[];
+  /** Who uses the image right now, each a clause. */
+  readonly users: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** @throws CorruptInputError for a table that cannot be read, ImageIoError, ForeignFormatError */
+export async function inspectImage(path: string): Promise<Inspection> {
+  const users = (await imageUsers(path)).map(({ what }) => what);
+  const image = await openForInspection(path);
+  try {
+    const root = process.getuid?.() === 0;
+    const openWindow = (range: Part['range']) => attachLoop(path, range, { readOnly: true });
+    const disk = await surveyDisk(image, root ? { openWindow } : {});
+    const allocation = await allocationOf(image);
+    const parts: InspectedPart[] = [];
+    for (const part of disk.parts) {
+      if (part.kind === 'profile') {
+        parts.push({ ...part, how: 'protected' });
+        continue;
+      }
+      const contents: Contents = await contentsOf(image, part, allocation, { exact: false, inconsistent: false });
+      parts.push({ ...part, how: contents.how, ...(contents.whole ? {} : { used: contents.data.bytes + contents.zero.bytes }) });
+    }
+    const notes = root ? disk.notes : [...disk.notes, 'whose system it is can be told only by root'];
+    return {
+      image: await imageIdentity(path, disk.size, disk.sectorSize),
+      disk,
+      parts,
+      allocated: allocation.data.bytes,
+      regions: await regionsOf(image, disk.regions),
+      users,
+      notes,
+    };
+  } finally {
+    await image.close();
+  }
+}
+
+async function regionsOf(
+  image: Parameters<typeof readStoredProfile>[0],
+  regions: readonly Region[],
+): Promise<Inspection['regions']> {
+  const told: Inspection['regions'][number][] = [];
+  for (const region of regions) {
+    try {
+      const stored = await readStoredProfile(image, [region]);
+      told.push(
+        stored === undefined
+          ? { region, problems: ['it holds no profile yet'] }
+          : { region, bundle: stored.bundle, generation: stored.generation, problems: stored.problems },
+      );
+    } catch (error) {
+      if (!(error instanceof DoppelError)) throw error;
+      told.push({ region, problems: [error.message] });
+    }
+  }
+  return told;
+}
