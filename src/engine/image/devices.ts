@@ -31,14 +31,14 @@ export async function blockName(path: string): Promise<string | undefined> {
   return (await nodeOf(path)).block;
 }
 
-/** What /proc and /sys name may be gone or in another mount namespace; such paths are left out. */
+/** What /proc and /sys name may be gone, in another mount namespace or in somebody's private folder; such paths are left out. */
 export async function existingNodes(paths: readonly string[]): Promise<DeviceNode[]> {
   const nodes: DeviceNode[] = [];
   for (const path of paths) {
     try {
       nodes.push(await nodeOf(path));
     } catch (error) {
-      if (!isMissing(error)) throw error;
+      if (!isMissing(error) && (error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
     }
   }
   return nodes;

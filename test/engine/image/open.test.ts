@@ -11,7 +11,7 @@ import { openForInspection, openSource, openTarget } from '../../../src/engine/i
 import { attachLoop, mount } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { partitionedDisk } from './partitions.ts';
-import { memory, sparseFile } from './places.ts';
+import { memory, sharedMemory, sparseFile } from './places.ts';
 import { firstLine, start, until } from './processes.ts';
 
 const MiB = 1 << 20;
@@ -182,16 +182,17 @@ test('a missing path and one without permission are errors of opening', async ()
   symlinkSync(missing, dangling);
   assert.match((await failure(dangling)).message, 'ENOENT');
 
-  const secret = sparseFile(folder, MiB);
+  const open = sharedMemory().folder;
+  chmodSync(open, 0o755);
+  const secret = sparseFile(open, MiB);
   chmodSync(secret, 0o600);
-  chmodSync(folder, 0o755);
-  const run = (path: string) =>
-    execFileSync(
-      'setpriv',
-      ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, '--import', 'tsx', holder, path],
-      { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-  for (const path of [secret, '/dev/loop0']) {
+  const loop = attachLoop(secret);
+  const run = (path: string): string =>
+    execFileSync(process.execPath, ['--import', 'tsx', holder, path, 'nobody'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  for (const path of [secret, loop.device]) {
     try {
       run(path);
       assert.unreachable(`${path} was opened`);
@@ -199,6 +200,7 @@ test('a missing path and one without permission are errors of opening', async ()
       assert.match((error as { stderr: string }).stderr, new RegExp(`ImageIoError: open failed on ${path}: EACCES`));
     }
   }
+  loop.detach();
   chmodSync(secret, 0o666);
   assert.is(run(secret), 'open\n');
 });
