@@ -186,7 +186,7 @@ test('a missing path and one without permission are errors of opening', async ()
   chmodSync(open, 0o755);
   const secret = sparseFile(open, MiB);
   chmodSync(secret, 0o600);
-  const loop = attachLoop(secret);
+  const loop = attachLoop(sparseFile(open, MiB));
   const run = (path: string): string =>
     execFileSync(process.execPath, ['--import', 'tsx', holder, path, 'nobody'], {
       encoding: 'utf8',
