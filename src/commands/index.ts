@@ -1,4 +1,21 @@
 /** The commands of doppel by id, words separated by `:`. */
 import type { Command } from '@oclif/core';
+import Clone from './clone.ts';
+import Inspect from './inspect.ts';
+import Personalize from './personalize.ts';
+import ProfileInit from './profile/init.ts';
+import ProfileList from './profile/list.ts';
+import ProfileShow from './profile/show.ts';
+import ProfileValidate from './profile/validate.ts';
+import ProfileWrite from './profile/write.ts';
 
-export const COMMANDS: Record<string, Command.Class> = {};
+export const COMMANDS: Record<string, Command.Class> = {
+  clone: Clone,
+  inspect: Inspect,
+  personalize: Personalize,
+  'profile:init': ProfileInit,
+  'profile:list': ProfileList,
+  'profile:show': ProfileShow,
+  'profile:validate': ProfileValidate,
+  'profile:write': ProfileWrite,
+};

@@ -19,3 +19,10 @@ export type EngineEvent =
 export type OnEvent = (event: EngineEvent) => void;
 
 export const ignoreEvents: OnEvent = () => undefined;
+
+/** What a long run takes from its caller. */
+export interface RunOptions {
+  /** Asks the run to stop; it cleans up and throws the signal's reason. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: OnEvent;
+}

@@ -1,6 +1,6 @@
 /** Carries a plan out: fence, copy, read back, persona, commit. Killed at any instant, the same command finishes it. */
 import { RegionChangedError } from '../errors.ts';
-import { ignoreEvents, type OnEvent } from '../events.ts';
+import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import { BlockImage } from '../image/block.ts';
 import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
 import { openSource, openTarget } from '../image/open.ts';
@@ -19,11 +19,6 @@ import { recheck } from './preconditions.ts';
 import { readBackCopy } from './read-back.ts';
 import { commitTable, confirm, raiseFence } from './table-writes.ts';
 import { tasksOf } from './tasks.ts';
-
-export interface ExecuteOptions {
-  readonly signal?: AbortSignal;
-  readonly onEvent?: OnEvent;
-}
 
 export interface CloneResult {
   readonly runId: string;
@@ -45,7 +40,7 @@ export interface CloneResult {
  * @throws RegionChangedError over every other error when a protected byte changed; CloneRefusedError when a disk is not what
  * the plan was made for; ImageIoError; TargetDiffersError; the signal's reason
  */
-export async function executeClone(plan: ClonePlan, options: ExecuteOptions = {}): Promise<CloneResult> {
+export async function executeClone(plan: ClonePlan, options: RunOptions = {}): Promise<CloneResult> {
   const { image: source } = await openSource(plan.source.path, { allowInconsistent: plan.inconsistent });
   try {
     const target = await openTarget(plan.target.path);
@@ -68,7 +63,7 @@ class CloneRun {
   readonly #signal: AbortSignal | undefined;
   readonly #onEvent: OnEvent;
 
-  constructor(plan: ClonePlan, source: ImageSource, disk: OpenImage, options: ExecuteOptions) {
+  constructor(plan: ClonePlan, source: ImageSource, disk: OpenImage, options: RunOptions) {
     this.#plan = plan;
     this.#source = source;
     this.#disk = disk;

@@ -1,6 +1,6 @@
 /** Makes the plan of a clone: looks at both disks, decides, and refuses whatever could lose something. Writes nothing. */
 import { randomUUID } from 'node:crypto';
-import { ignoreEvents, type OnEvent } from '../events.ts';
+import { ignoreEvents, type RunOptions } from '../events.ts';
 import { end, type ImageSource } from '../image/contract.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import { attachLoop } from '../image/loop.ts';
@@ -46,7 +46,7 @@ export interface CloneRequest {
 const WITHHELD = 1 << 20;
 
 /** @throws CloneRefusedError and the errors of everything that is looked at; nothing has been written then. */
-export async function planClone(request: CloneRequest, onEvent: OnEvent = ignoreEvents): Promise<ClonePlan> {
+export async function planClone(request: CloneRequest, { onEvent = ignoreEvents }: RunOptions = {}): Promise<ClonePlan> {
   onEvent({ type: 'phase', phase: 'plan', title: 'Looking at both disks' });
   const { image: source, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {

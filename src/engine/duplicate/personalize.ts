@@ -1,5 +1,5 @@
 /** Makes the system on a target itself from the profile in its region, without copying anything. Idempotent. */
-import { ignoreEvents, type OnEvent } from '../events.ts';
+import { ignoreEvents, type RunOptions } from '../events.ts';
 import type { ByteRange } from '../image/contract.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import { attachLoop } from '../image/loop.ts';
@@ -87,10 +87,7 @@ export async function planPersonalize(path: string): Promise<PersonalizePlan> {
 }
 
 /** Answers the number of files changed. @throws RegionChangedError over every other error */
-export async function executePersonalize(
-  plan: PersonalizePlan,
-  options: { readonly signal?: AbortSignal; readonly onEvent?: OnEvent } = {},
-): Promise<number> {
+export async function executePersonalize(plan: PersonalizePlan, options: RunOptions = {}): Promise<number> {
   const { disk, bundle, personaParts } = plan;
   if (plan.persona.changes.length === 0 || disk.table === undefined) return 0;
   const onEvent = options.onEvent ?? ignoreEvents;

@@ -1,0 +1,21 @@
+import { Args } from '@oclif/core';
+import { BaseCommand } from '../ui/base-command.ts';
+
+export default class Inspect extends BaseCommand {
+  static override summary = 'Tell what is on a disk: table, parts, whose system it is, and its profile.';
+  static override description = 'Reads only. Whose system it is can be told only by root, who may open the file systems.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> /dev/sda',
+    '<%= config.bin %> <%= command.id %> server.img --json',
+  ];
+  static override args = {
+    image: Args.string({ required: true, ignoreStdin: true, description: 'Raw disk image or block device.' }),
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Inspect);
+    const [{ inspectImage }, view] = await Promise.all([import('../engine/duplicate/inspect.ts'), import('../ui/disk-view.ts')]);
+    const inspection = await inspectImage(args.image);
+    this.show(flags, view.inspectionDocument(inspection), view.inspectionText(inspection));
+  }
+}

@@ -1,0 +1,132 @@
+/** What `doppel inspect` prints. */
+import type { InspectedPart, Inspection } from '../engine/duplicate/inspect.ts';
+import { describeType } from '../engine/layout/kinds.ts';
+import type { SystemInfo } from '../engine/persona/system.ts';
+import { describeRegion } from '../engine/profile/carriers/find.ts';
+import { formatBytes } from './format.ts';
+import { facts, table } from './table.ts';
+
+export type Facts = (readonly [name: string, value: string])[];
+
+export function inspectionText(inspection: Inspection): string {
+  const { disk, image, parts, regions, users, notes } = inspection;
+  const kind =
+    disk.table === undefined
+      ? 'none'
+      : `${disk.table.kind.toUpperCase()}, ${disk.sectorSize}-byte sectors, id ${disk.table.diskId}`;
+  const lines = [
+    facts([
+      [
+        'Image',
+        `${image.path} (${image.kind === 'file' ? 'file' : 'block device'}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated)`,
+      ],
+      ...optional('Model', image.model),
+      ...optional('Serial', image.serial),
+      ['Table', kind],
+      ...systemFacts(disk.system),
+      ...(disk.incomplete === undefined
+        ? []
+        : ([['State', `unfinished target of run ${disk.incomplete}: run that clone again`]] as Facts)),
+      ...users.map((user) => ['In use', user] as const),
+    ]),
+    parts.length === 0
+      ? 'Nothing was recognised on it.\n'
+      : table(
+          partColumns,
+          parts.map((part) => partRow(part, disk.table?.kind ?? 'gpt')),
+        ),
+    ...(regions.length === 0 ? [] : [regions.map(regionText).join('')]),
+    ...(notes.length === 0 ? [] : [notes.map((note) => `Note: ${note}\n`).join('')]),
+  ];
+  return lines.join('\n');
+}
+
+function regionText({ region, bundle, generation, problems }: Inspection['regions'][number]): string {
+  const role = bundle?.resolved.role === undefined ? '' : `, role ${bundle.resolved.role}`;
+  const who = bundle === undefined ? '' : `: ${bundle.resolved.host}${role}, generation ${generation}`;
+  return `Profile in ${describeRegion(region)}${who}\n${problems.map((problem) => `  ${problem}\n`).join('')}`;
+}
+
+const partColumns = [
+  { title: '#', align: 'right' as const },
+  { title: 'Kind' },
+  { title: 'Type', shrink: true },
+  { title: 'File system' },
+  { title: 'Label', shrink: true },
+  { title: 'Mounted on', shrink: true },
+  { title: 'Size', align: 'right' as const },
+  { title: 'Used', align: 'right' as const },
+  { title: 'State', shrink: true },
+];
+
+function partRow(part: InspectedPart, tableKind: 'gpt' | 'mbr'): string[] {
+  const type = part.entry === undefined ? 'whole disk' : describeType(tableKind, part.entry.type);
+  return [
+    part.number === 0 ? '-' : String(part.number),
+    part.kind,
+    type,
+    part.fs?.type ?? '-',
+    part.fs?.label || part.entry?.name || '-',
+    part.mountPoint ?? '-',
+    formatBytes(part.range.length),
+    part.used === undefined ? '-' : formatBytes(part.used),
+    part.kind === 'profile'
+      ? 'protected'
+      : part.used === undefined
+        ? `${part.fs?.state ?? 'unknown'}; ${part.how}`
+        : (part.fs?.state ?? '-'),
+  ];
+}
+
+export function systemFacts(system: SystemInfo | undefined): Facts {
+  if (system === undefined) return [];
+  return [
+    ['System', `${system.hostname ?? '(no host name)'}: ${system.os.pretty}`],
+    ...optional('Machine id', system.machineId),
+    ...(system.kernels.length === 0 ? [] : ([['Kernel', system.kernels.join(', ')]] as Facts)),
+    ...optional('Network', system.network),
+    ...system.sshHostKeys.map(({ type, fingerprint }) => ['SSH host key', `${type} ${fingerprint}`] as const),
+  ];
+}
+
+export function optional(name: string, value: string | undefined): Facts {
+  return value === undefined ? [] : [[name, value]];
+}
+
+/** For `--json`. */
+export function inspectionDocument({ disk, image, parts, regions, users, notes, allocated }: Inspection): object {
+  return {
+    image,
+    table: disk.table && {
+      kind: disk.table.kind,
+      sectorSize: disk.table.sectorSize,
+      diskId: disk.table.diskId,
+      firstUsable: disk.table.firstUsable,
+      lastUsable: disk.table.lastUsable,
+    },
+    allocated,
+    system: disk.system,
+    incomplete: disk.incomplete,
+    parts: parts.map(({ entry, range, fs, ...part }) => ({
+      ...part,
+      ...range,
+      type: entry?.type,
+      guid: entry?.guid,
+      name: entry?.name,
+      fileSystem: fs,
+    })),
+    regions: regions.map(({ region, bundle, ...rest }) => ({
+      ...region,
+      ...rest,
+      profile: bundle && {
+        host: bundle.resolved.host,
+        role: bundle.resolved.role,
+        targetId: bundle.targetId,
+        written: bundle.written,
+        machineId: bundle.generated.machineId,
+      },
+    })),
+    users,
+    notes,
+  };
+}

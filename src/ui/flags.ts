@@ -1,0 +1,83 @@
+/** Flags and arguments that several commands share. */
+import { Args, Flags } from '@oclif/core';
+import type { IdentityRequest } from '../engine/duplicate/identity.ts';
+import { UsageError } from '../engine/errors.ts';
+import { type PartKind, partKinds } from '../engine/layout/contract.ts';
+
+export const sourceArgument = Args.string({
+  required: true,
+  ignoreStdin: true,
+  description: 'Raw disk image or block device to copy from.',
+});
+export const targetArgument = Args.string({
+  required: true,
+  ignoreStdin: true,
+  description: 'Raw disk image or block device with the profile.',
+});
+
+export const profilesFlag = Flags.string({
+  multiple: true,
+  summary: 'Directory to find the bases of profiles in; may be given several times.',
+  helpValue: 'DIR',
+});
+
+export const asFlag = Flags.string({
+  default: 'target',
+  summary: 'Whose identity the target gets: target, source, none, or a profile FILE.yaml.',
+  helpValue: 'target|source|FILE|none',
+});
+
+export const kindFlags = {
+  only: Flags.option({
+    options: partKinds,
+    multiple: true,
+    summary: 'Copy only parts of this kind; the target keeps its parts of all others.',
+    helpGroup: 'PARTS',
+  })(),
+  skip: Flags.option({
+    options: partKinds,
+    multiple: true,
+    summary: 'Do not copy parts of this kind; the target keeps its own.',
+    helpGroup: 'PARTS',
+  })(),
+  kind: Flags.string({
+    multiple: true,
+    summary: 'Kind of a part of the source, by its number, over what was found.',
+    helpValue: 'PART=KIND',
+    helpGroup: 'PARTS',
+  }),
+};
+
+/** A word that is none of the choices names a file. */
+export function identityRequest(as: string, profiles: readonly string[] | undefined, replaceProfile: boolean): IdentityRequest {
+  const common = { profiles: profiles ?? [], replaceProfile };
+  if (as === 'target' || as === 'source' || as === 'none') return { ...common, choice: as };
+  return { ...common, choice: 'file', file: as };
+}
+
+/** @throws UsageError for anything but NUMBER=KIND */
+export function kindOverrides(texts: readonly string[] | undefined): ReadonlyMap<number, PartKind> {
+  return new Map(
+    (texts ?? []).map((text): [number, PartKind] => {
+      const [number, name] = text.split('=');
+      const kind = partKinds.find((known) => known === name);
+      if (number === undefined || !/^\d+$/.test(number) || kind === undefined) {
+        throw new UsageError(`--kind "${text}" is not understood`, {
+          code: 'BAD_KIND',
+          todo: `Write PART=KIND, as 3=application. Kinds: ${partKinds.join(', ')}.`,
+        });
+      }
+      return [Number(number), kind];
+    }),
+  );
+}
+
+export function kindChoice(flags: {
+  readonly only?: readonly PartKind[] | undefined;
+  readonly skip?: readonly PartKind[] | undefined;
+}): {
+  readonly only?: readonly PartKind[];
+  readonly skip?: readonly PartKind[];
+} {
+  return { ...(flags.only === undefined ? {} : { only: flags.only }), ...(flags.skip === undefined ? {} : { skip: flags.skip }) };
+}
