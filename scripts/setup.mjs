@@ -27,6 +27,22 @@ const forTests = {
   systemctl: ['systemd', 'systemd'],
   script: ['bsdutils', 'util-linux'],
   ps: ['procps', 'procps-ng'],
+  cryptsetup: ['cryptsetup-bin', 'cryptsetup'],
+  pvcreate: ['lvm2', 'lvm2'],
+  mkntfs: ['ntfs-3g', 'ntfsprogs'],
+  'mkfs.exfat': ['exfatprogs', 'exfatprogs'],
+  'mkfs.f2fs': ['f2fs-tools', 'f2fs-tools'],
+  mksquashfs: ['squashfs-tools', 'squashfs-tools'],
+  xorrisofs: ['xorriso', 'xorriso'],
+  'make-bcache': ['bcache-tools', 'bcache-tools'],
+  patch: ['patch', 'patch'],
+  'qemu-system-x86_64': ['qemu-system-x86', 'qemu-system-x86'],
+  strace: ['strace', 'strace'],
+  xz: ['xz-utils', 'xz'],
+  zstd: ['zstd', 'zstd'],
+  bzip2: ['bzip2', 'bzip2'],
+  zip: ['zip', 'zip'],
+  unzip: ['unzip', 'unzip'],
 };
 
 const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter(

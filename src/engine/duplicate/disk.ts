@@ -106,6 +106,7 @@ async function lookInside(
     parts.map((part) => ({ ...part, openWindow })),
     nothingWritable,
     async (found) => ({ system: found.system, rootNumber: found.rootNumber, notes: found.notes }),
-    async (notes) => ({ notes }),
+    // A disk without any file system needs no excuse for having no system.
+    async (notes) => ({ notes: parts.some((part) => part.fs !== undefined) ? notes : [] }),
   );
 }
