@@ -73,4 +73,3 @@ async function settle(reads: readonly Promise<void>[]): Promise<void> {
   const failed = (await Promise.allSettled(reads)).find((result) => result.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
 }
-

@@ -45,7 +45,7 @@ export async function expectPersona(parts: readonly SystemPart[], bundle: Bundle
 }
 
 async function byPart(system: OpenSystem, changes: readonly Change[]): Promise<Map<number, PartChanges>> {
-  const mounts = [];
+  const mounts: { readonly number: number; readonly mountPoint: string }[] = [];
   for (const { number, mountPoint } of system.mounts) {
     // fstab may name the place by a link; the paths of changes have none left.
     mounts.push({ number, mountPoint: mountPoint === '/' ? '/' : await system.tree.realpath(mountPoint) });

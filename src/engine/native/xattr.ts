@@ -3,8 +3,8 @@ import { createRequire } from 'node:module';
 import { getSystemErrorMap } from 'node:util';
 import { IoError } from '../errors.ts';
 
-type List = (path: string, list: Uint8Array | null, size: number) => number | bigint;
-type Get = (path: string, name: string, value: Uint8Array | null, size: number) => number | bigint;
+type List = (path: string | Uint8Array, list: Uint8Array | null, size: number) => number | bigint;
+type Get = (path: string | Uint8Array, name: string, value: Uint8Array | null, size: number) => number | bigint;
 type SetValue = (path: string, name: string, value: Uint8Array, size: number, flags: number) => number;
 
 interface Library {
@@ -35,6 +35,17 @@ const ENODATA = 61;
 const EOPNOTSUPP = 95;
 /** Largest list and largest value that Linux allows, bytes (XATTR_LIST_MAX, XATTR_SIZE_MAX). */
 const maxSize = 65536;
+/** The calls are synchronous, so that one buffer does for all. */
+const scratch = new Uint8Array(maxSize);
+
+/** A path that need not be UTF-8, as the C library takes it. */
+function terminated(path: string | Uint8Array): string | Uint8Array {
+  return typeof path === 'string' ? path : Buffer.concat([path, new Uint8Array(1)]);
+}
+
+function shown(path: string | Uint8Array): string {
+  return typeof path === 'string' ? path : Buffer.from(path).toString('utf8');
+}
 
 export class XattrError extends IoError {
   readonly errno: number;
@@ -50,32 +61,30 @@ export class XattrError extends IoError {
 }
 
 /** Names of the attributes of `path`; none where the file system has no attributes. @throws XattrError */
-export function listXattrs(path: string): string[] {
+export function listXattrs(path: string | Uint8Array): string[] {
   const { list, errno } = load();
-  const names = new Uint8Array(maxSize);
-  const size = Number(list(path, names, names.length));
+  const size = Number(list(terminated(path), scratch, scratch.length));
   if (size < 0) {
     const code = errno();
     if (code === EOPNOTSUPP) return [];
-    throw new XattrError('llistxattr', path, '', code);
+    throw new XattrError('llistxattr', shown(path), '', code);
   }
-  return Buffer.from(names.buffer, 0, size)
+  return Buffer.from(scratch.buffer, 0, size)
     .toString('utf8')
     .split('\0')
     .filter((name) => name !== '');
 }
 
 /** Value of one attribute, or undefined if the file has none of that name. @throws XattrError */
-export function getXattr(path: string, name: string): Uint8Array | undefined {
+export function getXattr(path: string | Uint8Array, name: string): Uint8Array | undefined {
   const { get, errno } = load();
-  const value = new Uint8Array(maxSize);
-  const size = Number(get(path, name, value, value.length));
+  const size = Number(get(terminated(path), name, scratch, scratch.length));
   if (size < 0) {
     const code = errno();
     if (code === ENODATA || code === EOPNOTSUPP) return undefined;
-    throw new XattrError('lgetxattr', path, name, code);
+    throw new XattrError('lgetxattr', shown(path), name, code);
   }
-  return value.slice(0, size);
+  return scratch.slice(0, size);
 }
 
 /** Creates or replaces one attribute. @throws XattrError */

@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises';
 import { ReadOnlyTreeError, TargetFileError, ToolFailedError, UnusableFileError } from '../errors.ts';
 import type { FileStat, FileState, WritableTree } from '../tree.ts';
 import { baseName, parentOf, resolveInside } from './resolve.ts';
-import { runTool } from './tool.ts';
+import { hashOutput, runTool } from './tool.ts';
 
 const maxFileSize = 16 * 1024 * 1024;
 
@@ -97,6 +97,13 @@ export class FatTree implements WritableTree {
     if (content.length !== entry.size)
       throw new UnusableFileError(path, `has ${entry.size} bytes in its directory and ${content.length} on the disk`);
     return content;
+  }
+
+  /** SHA-256 (hex) of a file of any size; undefined for what is missing or no file. */
+  async digest(path: string): Promise<string | undefined> {
+    const canonical = await this.realpath(path);
+    if ((await this.#find(canonical))?.type !== 'file') return undefined;
+    return hashOutput('mtype', ['-i', this.#device, mtoolsPath(canonical)], { env: environment });
   }
 
   async put(path: string, state: FileState): Promise<void> {

@@ -34,6 +34,8 @@ export interface MountedSystemRequest {
 }
 
 export interface MountedTree extends WritableTree {
+  /** Where this process sees the mounted root; links below it lead anywhere, so that who walks there follows none. */
+  readonly rootPath: string;
   /** Flushes, unmounts, ends the child. Idempotent. @throws ToolFailedError when flushing or unmounting failed. */
   close(): Promise<void>;
 }
@@ -63,7 +65,7 @@ export async function openMountedSystem(request: MountedSystemRequest): Promise<
   const namespace = await Namespace.open();
   try {
     const system = await mountAll(namespace, request);
-    return new MountedSystem(system.tree, namespace, system.mountPoints, request.readOnly);
+    return new MountedSystem(system.tree, system.rootPath, namespace, system.mountPoints, request.readOnly);
   } catch (error) {
     await namespace.close();
     throw error;
@@ -73,24 +75,26 @@ export async function openMountedSystem(request: MountedSystemRequest): Promise<
 async function mountAll(
   namespace: Namespace,
   request: MountedSystemRequest,
-): Promise<{ tree: WritableTree; mountPoints: string[] }> {
+): Promise<{ tree: WritableTree; rootPath: string; mountPoints: string[] }> {
   const root = `${base}/root`;
   await namespace.run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
   await namespace.run('mkdir', [root]);
   await namespace.run('mount', mountArguments(request.root, root, request.root.readOnly ?? request.readOnly));
   const mountPoints = [root];
-  const main = new DirectoryTree(namespace.path(root));
+  const rootPath = namespace.path(root);
+  const main = new DirectoryTree(rootPath);
   for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
     // Resolved inside the root: a link to "/" or to the host leads to the root's own "/" at most, and that is refused.
     const place = await directoryAt(main, mount.mountPoint);
     await namespace.run('mount', mountArguments(mount, root + place, mount.readOnly ?? request.readOnly));
     mountPoints.push(root + place);
   }
-  if (!request.esp) return { tree: main, mountPoints };
+  if (!request.esp) return { tree: main, rootPath, mountPoints };
   const device = 'device' in request.esp ? request.esp.device : request.esp.imagePath;
   const fat = new FatTree({ device, readOnly: request.esp.readOnly ?? request.readOnly });
   return {
     tree: new CompositeTree(main, [{ mountPoint: await directoryAt(main, request.esp.mountPoint), tree: fat }]),
+    rootPath,
     mountPoints,
   };
 }
@@ -161,14 +165,16 @@ class Namespace {
 }
 
 class MountedSystem implements MountedTree {
+  readonly rootPath: string;
   readonly #tree: WritableTree;
   readonly #namespace: Namespace;
   readonly #mountPoints: readonly string[];
   readonly #readOnly: boolean;
   #closing: Promise<void> | undefined;
 
-  constructor(tree: WritableTree, namespace: Namespace, mountPoints: readonly string[], readOnly: boolean) {
+  constructor(tree: WritableTree, rootPath: string, namespace: Namespace, mountPoints: readonly string[], readOnly: boolean) {
     this.#tree = tree;
+    this.rootPath = rootPath;
     this.#namespace = namespace;
     this.#mountPoints = mountPoints;
     this.#readOnly = readOnly;

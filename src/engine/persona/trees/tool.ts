@@ -1,4 +1,5 @@
 /** Runs a system tool; what fails is a typed error with the tool's own message. */
+import { createHash } from 'node:crypto';
 import { execa } from 'execa';
 import { MissingToolError, ToolFailedError } from '../errors.ts';
 
@@ -54,4 +55,27 @@ export async function runTool(tool: string, args: readonly string[], options: To
     );
   }
   return result.stdout;
+}
+
+/**
+ * @returns the SHA-256 (hex) of what the tool wrote to its standard output, however much it was.
+ * @throws MissingToolError, ToolFailedError
+ */
+export async function hashOutput(tool: string, args: readonly string[], options: Pick<ToolOptions, 'env'> = {}): Promise<string> {
+  const child = execa(tool, args, {
+    reject: false,
+    encoding: 'buffer',
+    env: { LC_ALL: 'C.UTF-8', ...options.env },
+    stdin: 'ignore',
+    buffer: { stdout: false, stderr: true },
+  });
+  const hash = createHash('sha256');
+  for await (const chunk of child.iterable({ from: 'stdout', binary: true })) hash.update(chunk);
+  const result = await child;
+  if (result.code === 'ENOENT') throw missingTool(tool);
+  if (result.failed) {
+    const status = result.signal ?? (result.exitCode === undefined ? (result.code ?? 'not started') : `exit ${result.exitCode}`);
+    throw new ToolFailedError(tool, args, status, Buffer.from(result.stderr as Uint8Array).toString('utf8'), result.cause);
+  }
+  return hash.digest('hex');
 }
