@@ -81,10 +81,11 @@ function identityOf({ identity, sourceSystem }: ClonePlan): string {
 
 function personaText({ persona, identity }: ClonePlan, diff: boolean): string {
   const changes = persona?.changes ?? [];
+  const files = changes.filter(({ after }) => after.type !== 'directory');
   const host = identity.bundle?.resolved.host ?? '';
-  if (diff) return `Identity changes (${changes.length} files):\n${renderDiff(changes)}`;
-  const rows = summarizeChanges(changes).map(({ action, path, operation }) => [action, path, operation]);
-  return `To make it ${host}, ${changes.length} files change (--dry-run shows the differences):\n${table([{ title: '' }, { title: '' }, { title: '' }], rows, { indent: '  ' })}`;
+  if (diff) return `Identity changes (${files.length} files):\n${renderDiff(changes)}`;
+  const rows = summarizeChanges(files).map(({ action, path, operation }) => [action, path, operation]);
+  return `To make it ${host}, ${files.length} files change (--dry-run shows the differences):\n${table([{ title: '' }, { title: '' }, { title: '' }], rows, { indent: '  ' })}`;
 }
 
 /** What a careful person compares before overwriting a disk. */

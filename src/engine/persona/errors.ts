@@ -1,6 +1,6 @@
 /** Errors of the persona layer. */
 import { IoError, ProfileError, RefusedError } from '../errors.ts';
-import type { Problem } from './problems.ts';
+import { formatProblem, type Problem } from './problems.ts';
 
 /** Something in the target is not what a configuration file may be: a fifo, a device, a directory, a link loop, too large. */
 export class UnusableFileError extends RefusedError {
@@ -95,7 +95,7 @@ export class DriftError extends RefusedError {
 /** The plan has problems, so that nothing may be applied. */
 export class PersonaProblemsError extends ProfileError {
   constructor(problems: readonly Problem[]) {
-    super(`the profile does not fit the target: ${problems.map((p) => `${p.code} ${p.message}`).join('; ')}`, {
+    super(['the profile does not fit the target:', ...problems.map((problem) => `  ${formatProblem(problem)}`)].join('\n'), {
       code: 'PERSONA_PROBLEMS',
       todo: 'Change the profile (doppel profile write), or install in the source what it asks for.',
       data: { problems },

@@ -1,5 +1,6 @@
 /** Planning the persona: pure, and idempotent - what was applied is not planned again. */
 import type { Bundle } from '../profile/model.ts';
+import { placeInSource } from '../profile/source-place.ts';
 import { operations } from './operations/index.ts';
 import { OverlayTree } from './overlay.ts';
 import type { Problem } from './problems.ts';
@@ -39,7 +40,10 @@ export async function planPersona(tree: ReadableTree, bundle: Bundle, options: P
     system,
     ...(options.sourceMachineId === undefined ? {} : { sourceMachineId: options.sourceMachineId }),
     warn: (message: string) => void warnings.push(message),
-    problem: (problem: Problem) => void problems.push(problem),
+    problem: (problem: Problem) => {
+      const place = placeInSource(bundle, problem.path);
+      problems.push(place === undefined ? problem : { ...problem, place });
+    },
   };
   const chosen = operations.filter(({ name, default: runs }) => runs && !options.skip?.includes(name));
   for (const operation of chosen) {

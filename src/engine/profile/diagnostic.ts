@@ -83,10 +83,7 @@ export class ProfileInvalidError extends ProfileError {
   readonly diagnostics: readonly Diagnostic[];
 
   constructor(diagnostics: readonly Diagnostic[]) {
-    const [first] = diagnostics;
-    const more = diagnostics.length - 1;
-    const rest = more > 0 ? ` (and ${more} more)` : '';
-    super(first === undefined ? 'the profile is not valid' : `the profile is not valid: ${formatDiagnostic(first)}${rest}`, {
+    super(['the profile is not valid:', ...diagnostics.map((each) => `  ${formatDiagnostic(each)}`)].join('\n'), {
       code: 'PROFILE_INVALID',
       todo: 'Correct the places named; docs/profile.md explains every code and shows the right form.',
       data: { diagnostics },

@@ -120,7 +120,7 @@ test('a plan with problems is not applied at all', () =>
     const made = await plan(root, bundle({ services: { enable: ['nothing'], disable: [], mask: [] } }));
     const error = await failure(applyPersona(new DirectoryTree(root), made));
     assert.instance(error, PersonaProblemsError);
-    assert.match((error as Error).message, /E014 the unit nothing\.service/);
+    assert.match((error as Error).message, /E014 services\.enable\[0\]: the unit nothing\.service/);
     assert.is(snapshot(root), before);
   }));
 

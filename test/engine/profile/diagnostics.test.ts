@@ -343,11 +343,11 @@ test('every code of the table is raised by some test or layer', () => {
   );
 });
 
-test('the error carries the list, says the first, and has the exit code of a profile', async () => {
+test('the error carries the list, says each of them, and has the exit code of a profile', async () => {
   const error = await failure(ProfileInvalidError, () => load('apiVersion: doppel/v1\nhost: a_b\nfoo: 1\n'));
   assert.is(error.exitCode, 5);
   assert.is(error.diagnostics.length, 2);
-  assert.match(error.message, /web\.yaml:2:7: E002 host: .*\(and 1 more\)/);
+  assert.match(error.message, /web\.yaml:2:7: E002 host: .*\n {2}web\.yaml:/);
   assert.equal(error.data.diagnostics, error.diagnostics);
 });
 
