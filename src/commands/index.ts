@@ -8,6 +8,7 @@ import ProfileList from './profile/list.ts';
 import ProfileShow from './profile/show.ts';
 import ProfileValidate from './profile/validate.ts';
 import ProfileWrite from './profile/write.ts';
+import Verify from './verify.ts';
 
 export const COMMANDS: Record<string, Command.Class> = {
   clone: Clone,
@@ -18,4 +19,5 @@ export const COMMANDS: Record<string, Command.Class> = {
   'profile:show': ProfileShow,
   'profile:validate': ProfileValidate,
   'profile:write': ProfileWrite,
+  verify: Verify,
 };

@@ -1,0 +1,55 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand, progressFlag } from '../ui/base-command.ts';
+import {
+  asFlag,
+  identityRequest,
+  kindChoice,
+  kindFlags,
+  kindOverrides,
+  profilesFlag,
+  sourceArgument,
+  targetArgument,
+} from '../ui/flags.ts';
+
+export default class Verify extends BaseCommand {
+  static override summary = 'Compare a target with what a clone of the source would be.';
+  static override description =
+    `Reads only. Parts that nothing was rewritten on are compared byte for byte, parts whose files the profile changes file by
+file: each must be as on SOURCE, or as the profile says. Exits 8 and tells where when they differ.`;
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> server.img target.img',
+    '<%= config.bin %> <%= command.id %> /dev/sda /dev/sdb --as none --exact',
+  ];
+  static override args = { source: sourceArgument, target: targetArgument };
+  static override flags = {
+    as: asFlag,
+    profiles: profilesFlag,
+    ...kindFlags,
+    exact: Flags.boolean({ summary: 'Compare every byte, also unused ones and those between partitions.' }),
+    ...progressFlag,
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Verify);
+    const [{ verifyClone, differenceError }, { verifyText }] = await Promise.all([
+      import('../engine/duplicate/verify.ts'),
+      import('../ui/verify-view.ts'),
+    ]);
+    const { choice, file, profiles } = identityRequest(flags.as, flags.profiles, false);
+    const request = {
+      ...args,
+      as: choice,
+      ...(file === undefined ? {} : { file }),
+      profiles,
+      kinds: kindChoice(flags),
+      kindOverrides: kindOverrides(flags.kind),
+      exact: flags.exact,
+    };
+    const result = await this.work(flags, (run) => verifyClone(request, run));
+    if (!result.equal) {
+      if (!flags.json) process.stdout.write(verifyText(result));
+      throw differenceError(result);
+    }
+    this.show(flags, { result }, verifyText(result));
+  }
+}
