@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** Native add-ons, and what loads files beside itself, stay in node_modules. */
-const external = ['koffi', '@node-rs/xxhash', '@napi-rs/blake-hash', 'zstd-codec', 'typescript'];
+const external = ['koffi', '@node-rs/xxhash', 'zstd-codec', 'typescript'];
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 await build({
