@@ -1,4 +1,5 @@
 /** What is on a disk: its table, its parts with their file systems and kinds, and whose system it is. Reads only. */
+import { DoppelError } from '../errors.ts';
 import type { ByteRange, ImageSource } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
 import type { FileSystemInfo, PartitionTable, PartKind, TableEntry } from '../layout/contract.ts';
@@ -97,16 +98,27 @@ async function findParts(image: ImageSource, table: PartitionTable | undefined):
   return parts;
 }
 
-async function lookInside(
-  parts: readonly FoundPart[],
-  openWindow: OpenWindow | undefined,
-): Promise<{ system?: SystemInfo; rootNumber?: number; notes: readonly string[] }> {
+async function lookInside(parts: readonly FoundPart[], openWindow: OpenWindow | undefined): Promise<LookInside> {
   if (openWindow === undefined) return { notes: [] };
-  return withSystem(
-    parts.map((part) => ({ ...part, openWindow })),
-    nothingWritable,
-    async (found) => ({ system: found.system, rootNumber: found.rootNumber, notes: found.notes }),
-    // A disk without any file system needs no excuse for having no system.
-    async (notes) => ({ notes: parts.some((part) => part.fs !== undefined) ? notes : [] }),
-  );
+  const look = (rootOnly: boolean) =>
+    withSystem(
+      parts.map((part) => ({ ...part, openWindow })),
+      { ...nothingWritable, rootOnly },
+      async (found): Promise<LookInside> => ({ system: found.system, rootNumber: found.rootNumber, notes: found.notes }),
+      async (notes): Promise<LookInside> => ({ notes }),
+    );
+  try {
+    return await look(false);
+  } catch (error) {
+    // A damaged part beside the root must not keep anybody from looking at the disk.
+    if (!(error instanceof DoppelError)) throw error;
+    const found = await look(true);
+    return { ...found, notes: [...found.notes, `only the root file system could be looked into: ${error.message}`] };
+  }
+}
+
+interface LookInside {
+  readonly system?: SystemInfo;
+  readonly rootNumber?: number;
+  readonly notes: readonly string[];
 }

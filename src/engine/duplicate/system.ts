@@ -1,6 +1,7 @@
 /** Finds the system on a set of parts and opens its files: the root, and what its own fstab mounts from the same disk. */
 import { DoppelError } from '../errors.ts';
 import type { ByteRange, Window } from '../image/contract.ts';
+import { attachLoop } from '../image/loop.ts';
 import type { FileSystemInfo, TableEntry } from '../layout/contract.ts';
 import { mountPointOf, parseFstab } from '../layout/fstab.ts';
 import { kindOf } from '../layout/kinds.ts';
@@ -22,6 +23,15 @@ export interface SystemPart {
   readonly openWindow: OpenWindow;
 }
 
+/** Windows for looking; they are read-only whatever is asked for. */
+export function readOnlyWindows(image: { readonly path: string }): OpenWindow {
+  return (range) => attachLoop(image.path, range, { readOnly: true });
+}
+
+export function systemParts(parts: readonly Omit<SystemPart, 'openWindow'>[], openWindow: OpenWindow): SystemPart[] {
+  return parts.map((part) => ({ ...part, openWindow }));
+}
+
 export interface OpenSystem {
   readonly tree: WritableTree;
   readonly system: SystemInfo;
@@ -35,6 +45,8 @@ export interface OpenSystem {
 export interface SystemOptions {
   /** Numbers of the parts that may be written; all others are opened read-only and not a byte of them changes. */
   readonly writable: ReadonlySet<number>;
+  /** Open the root alone, not what its fstab mounts. */
+  readonly rootOnly?: boolean;
 }
 
 export const nothingWritable: SystemOptions = { writable: new Set() };
@@ -55,7 +67,7 @@ export async function withSystem<T>(
   if (search.root === undefined) return otherwise(search.notes);
   const { root, system } = search;
   const fstab = parseFstab(system.fstab ?? '');
-  const others = parts.filter((part) => part !== root && part.entry !== undefined);
+  const others = options.rootOnly === true ? [] : parts.filter((part) => part !== root && part.entry !== undefined);
   const placed = others
     .map((part) => ({ part, mountPoint: mountPointOf(part.entry as TableEntry, part.fs, fstab) }))
     .filter(

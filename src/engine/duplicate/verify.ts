@@ -129,9 +129,9 @@ class Verification {
         holes: (await allocationOf(this.#target)).zero,
         exact: this.#request.exact,
       };
-      const parts = await this.#compare(pair, { source, target, copied, comparable, persona });
+      const { parts, lost } = await this.#compare(pair, { source, target, copied, comparable, persona });
       return this.#result(target, {
-        differences: [...differences, ...identity.differences],
+        differences: [...differences, ...identity.differences, ...lost],
         parts,
         bypass: medium.bypass,
         ...(identity.bundle === undefined ? {} : { host: identity.bundle.resolved.host }),
@@ -231,38 +231,42 @@ class Verification {
     return persona;
   }
 
-  async #compare(pair: DiskPair, found: Found): Promise<VerifiedPart[]> {
+  async #compare(pair: DiskPair, found: Found): Promise<{ parts: VerifiedPart[]; lost: DiskDifference[] }> {
     const { target, copied, comparable, persona } = found;
     const protectedBytes = IntervalSet.of(...target.regions);
     const ready = copied.filter(({ number }) => comparable.has(number));
     const contents = new Map<number, Contents>();
     for (const part of ready) contents.set(part.number, await this.#contents(pair, part, protectedBytes));
     const outside = isPartitioned(found.source) ? await this.#outside(pair, found.source, target) : undefined;
-    const sum = [...contents.values(), ...(outside ? [outside] : [])].reduce(
-      (bytes, { data, zero }) => bytes + data.bytes + zero.bytes,
-      0,
-    );
+    const sets = [...contents.values(), ...(outside ? [outside] : [])];
     this.#onEvent({ type: 'phase', phase: 'verify', title: 'Comparing' });
-    const progress = this.#progress(sum);
+    const step = this.#progress(sets.reduce((sum, set) => sum + sizeOf(set), 0));
 
     const parts: VerifiedPart[] = [];
-    if (outside !== undefined) parts.push(await compareOutside(pair, outside, progress));
+    if (outside !== undefined && sizeOf(outside) > 0)
+      parts.push(await step(sizeOf(outside), (options) => compareOutside(pair, outside, options)));
     for (const part of copied) {
       this.#options.signal?.throwIfAborted();
       const set = contents.get(part.number);
+      if (set === undefined) {
+        parts.push(skippedPart(part, 'the target has no such part at its place'));
+        continue;
+      }
       const changes = persona.parts.get(part.number);
-      const refusal =
-        changes &&
-        uncomparable(
-          part,
-          target.parts.find(({ number }) => number === part.number),
-        );
-      if (set === undefined) parts.push(skippedPart(part, 'the target has no such part at its place'));
-      else if (refusal !== undefined) parts.push(skippedPart(part, refusal));
-      else if (changes !== undefined) parts.push(await compareByFiles(pair, part, changes, progress));
-      else parts.push(await compareByBlocks(pair, part, set, progress));
+      const there = target.parts.find(({ number }) => number === part.number);
+      const refusal = changes && uncomparable(part, there);
+      parts.push(
+        await step(sizeOf(set), async (options) => {
+          if (refusal !== undefined) return skippedPart(part, refusal);
+          if (changes === undefined) return compareByBlocks(pair, part, set, options);
+          if (pair.exact)
+            this.#notes.push(`${part.label} is compared by files, as the persona changed some; its free space is not compared`);
+          return compareByFiles(pair, part, changes, options);
+        }),
+      );
     }
-    return parts;
+    const lost = hiddenLoader(outside?.hidden ?? 0);
+    return { parts, lost };
   }
 
   async #contents({ allocation, exact }: DiskPair, part: Part, without: IntervalSet): Promise<Contents> {
@@ -282,21 +286,28 @@ class Verification {
       ...source.regions,
     );
     const inside = IntervalSet.of({ offset: 0, length: target.size });
-    const loaders = (await loadersOn(this.#source, source, allocation)).subtract(untouched).intersect(inside);
+    const found = await loadersOn(this.#source, source, allocation);
+    const loaders = found.subtract(untouched).intersect(inside);
+    const hidden = found.intersect(IntervalSet.of(...target.regions)).bytes;
     const gaps = exact ? unpartitionedRanges(source.table, source.size).intersect(inside).subtract(untouched) : IntervalSet.empty;
     const data = loaders.union(gaps.intersect(allocation.data));
-    return { loaders, data, zero: gaps.intersect(allocation.zero).subtract(data) };
+    return { hidden, loaders, data, zero: gaps.intersect(allocation.zero).subtract(data) };
   }
 
-  #progress(total: number): CopyOptions {
-    let done = 0;
+  /** Progress over parts of known sizes: whatever is left of a part counts as done with it. */
+  #progress(total: number) {
+    let [before, done] = [0, 0];
     const { signal } = this.#options;
-    return {
-      onChunk: (bytes) => {
-        done = Math.min(total, done + bytes);
-        this.#onEvent({ type: 'progress', phase: 'verify', done, total });
-      },
-      ...(signal === undefined ? {} : { signal }),
+    const report = (now: number) => {
+      done = now;
+      this.#onEvent({ type: 'progress', phase: 'verify', done, total });
+    };
+    return async <T>(size: number, compare: (options: CopyOptions) => Promise<T>): Promise<T> => {
+      const onChunk = (bytes: number) => report(Math.min(before + size, done + bytes));
+      const result = await compare({ onChunk, ...(signal === undefined ? {} : { signal }) });
+      before += size;
+      report(before);
+      return result;
     };
   }
 
@@ -318,6 +329,10 @@ class Verification {
 
 type Partitioned = Disk & { readonly table: PartitionTable };
 
+function sizeOf({ data, zero }: Pick<Contents, 'data' | 'zero'>): number {
+  return data.bytes + zero.bytes;
+}
+
 function isPartitioned(disk: Disk): disk is Partitioned {
   return disk.table !== undefined;
 }
@@ -336,6 +351,11 @@ interface Found extends Pick<Matched, 'copied' | 'comparable'> {
   readonly source: Disk;
   readonly target: Disk;
   readonly persona: ExpectedPersona;
+}
+
+function hiddenLoader(bytes: number): DiskDifference[] {
+  if (bytes === 0) return [];
+  return [{ what: 'boot code', message: `its profile stands where the source has ${bytes} bytes of a boot loader` }];
 }
 
 function windowOn(image: OpenImage) {
