@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 // Sees to it that the system tools are there which doppel runs: installs them as root on Debian and its kin, and says so
-// first; elsewhere names what is missing. With --tests also those that only the tests need. No npm package is used here.
+// first; elsewhere names what is missing. With --tests also those that only the tests need, with --boot those of the boot test.
+// No npm package is used here.
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Command: its package on Debian, and on RPM systems. */
+/** Command, or absolute path of a file: its package on Debian, and on RPM systems. */
 const always = {
   sfdisk: ['fdisk', 'util-linux'],
   'mkfs.ext4': ['e2fsprogs', 'e2fsprogs'],
@@ -44,12 +45,20 @@ const forTests = {
   zip: ['zip', 'zip'],
   unzip: ['unzip', 'unzip'],
 };
+const forBoot = {
+  mmdebstrap: ['mmdebstrap', 'mmdebstrap'],
+  'qemu-system-x86_64': ['qemu-system-x86', 'qemu-system-x86-core'],
+  '/usr/share/OVMF': ['ovmf', 'edk2-ovmf'],
+  systemctl: ['systemd', 'systemd'],
+  tar: ['tar', 'tar'],
+};
 
 const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter(
   (folder) => folder !== '',
 );
 
 function installed(command) {
+  if (command.startsWith('/')) return existsSync(command);
   return folders.some((folder) => {
     const file = join(folder, command);
     if (!existsSync(file)) return false;
@@ -85,7 +94,11 @@ function fail(message) {
   process.exit(1);
 }
 
-const tools = Object.entries(process.argv.includes('--tests') ? { ...always, ...forTests } : always);
+const tools = Object.entries({
+  ...always,
+  ...(process.argv.includes('--tests') ? forTests : {}),
+  ...(process.argv.includes('--boot') ? forBoot : {}),
+});
 const missing = tools.filter(([command]) => !installed(command));
 if (missing.length > 0) {
   const commands = missing.map(([command]) => command).join(', ');
