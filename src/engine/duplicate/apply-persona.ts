@@ -9,7 +9,7 @@ import { applyPersona } from '../persona/apply.ts';
 import { planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
-import { type SystemPart, withSystem } from './system.ts';
+import { type SystemPart, touchedParts, withSystem } from './system.ts';
 
 export interface PersonaTask {
   /** As the disk will have it after the commit. */
@@ -24,17 +24,18 @@ export interface PersonaTask {
  * Answers the number of files changed. The target must be flushed afterwards.
  * @throws CloneRefusedError when no system can be opened, and what planPersona and applyPersona throw
  */
-export async function personalizeTarget(
-  target: GuardedTarget,
-  { table, bundle, writable, signal }: PersonaTask,
-): Promise<number> {
-  return withSystem(
+export async function personalizeTarget(target: GuardedTarget, task: PersonaTask): Promise<number> {
+  const { table, bundle, writable, signal } = task;
+  const outcome = await withSystem(
     await partsOf(target, table),
     { writable },
-    async ({ tree }) => {
-      const persona = await planPersona(tree, bundle);
-      await applyPersona(tree, persona, signal === undefined ? {} : { signal });
-      return persona.changes.length;
+    async (system) => {
+      const persona = await planPersona(system.tree, bundle);
+      const touched = await touchedParts(system, persona.changes);
+      // A journal that was replayed by now may have brought more to change than the plan could see.
+      if ([...touched].some((number) => !writable.has(number))) return { wider: new Set([...writable, ...touched]) };
+      await applyPersona(system.tree, persona, signal === undefined ? {} : { signal });
+      return { changed: persona.changes.filter(({ after }) => after.type !== 'directory').length };
     },
     async (reasons) => {
       throw new CloneRefusedError(
@@ -45,6 +46,7 @@ export async function personalizeTarget(
       );
     },
   );
+  return outcome.wider === undefined ? outcome.changed : personalizeTarget(target, { ...task, writable: outcome.wider });
 }
 
 async function partsOf(target: GuardedTarget, table: PartitionTable): Promise<SystemPart[]> {

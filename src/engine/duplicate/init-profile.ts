@@ -1,7 +1,5 @@
 /** Makes a profile region on a target: a partition in the alignment gap, and the table on a blank disk. */
-import type { ByteRange } from '../image/contract.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { attachLoop } from '../image/loop.ts';
 import { openTarget } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { PartitionTable } from '../layout/contract.ts';
@@ -16,6 +14,7 @@ import { type Disk, surveyDisk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
 import { placeRegion } from './plan-table.ts';
 import { recheckOne, type Sighting, sighting } from './preconditions.ts';
+import { readOnlyWindows } from './system.ts';
 import { writeTable } from './table-writes.ts';
 
 export interface InitPlan {
@@ -33,7 +32,7 @@ export interface InitPlan {
 export async function planInit(path: string): Promise<InitPlan> {
   const target = await openTarget(path);
   try {
-    const openWindow = (range: ByteRange) => attachLoop(path, range, { readOnly: true });
+    const openWindow = readOnlyWindows(target);
     const disk = await surveyDisk(target, process.getuid?.() === 0 ? { openWindow } : {});
     refuse(disk);
     const table = disk.table ?? blankTable(target.size, disk.sectorSize);

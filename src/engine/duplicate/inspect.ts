@@ -2,7 +2,6 @@
 
 import { DoppelError } from '../errors.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { attachLoop } from '../image/loop.ts';
 import { openForInspection } from '../image/open.ts';
 import { imageUsers } from '../image/users.ts';
 import type { Bundle } from '../profile/model.ts';
@@ -10,6 +9,7 @@ import type { Region } from '../protect/region.ts';
 import { allocationOf, type Contents, contentsOf } from './contents.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
 import { readStoredProfile } from './stored-profile.ts';
+import { readOnlyWindows } from './system.ts';
 
 export interface InspectedPart extends Part {
   /** Bytes in use; undefined when nothing can tell. */
@@ -42,7 +42,7 @@ export async function inspectImage(path: string): Promise<Inspection> {
   const image = await openForInspection(path);
   try {
     const root = process.getuid?.() === 0;
-    const openWindow = (range: Part['range']) => attachLoop(path, range, { readOnly: true });
+    const openWindow = readOnlyWindows(image);
     const disk = await surveyDisk(image, root ? { openWindow } : {});
     const allocation = await allocationOf(image);
     const parts: InspectedPart[] = [];

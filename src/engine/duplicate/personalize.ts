@@ -1,8 +1,6 @@
 /** Makes the system on a target itself from the profile in its region, without copying anything. Idempotent. */
 import { ignoreEvents, type RunOptions } from '../events.ts';
-import type { ByteRange } from '../image/contract.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { attachLoop } from '../image/loop.ts';
 import { openTarget } from '../image/open.ts';
 import { PersonaProblemsError } from '../persona/errors.ts';
 import { type PersonaPlan, planPersona } from '../persona/plan.ts';
@@ -14,7 +12,7 @@ import { type Disk, surveyDisk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
 import { recheckOne, type Sighting, sighting } from './preconditions.ts';
 import { readStoredProfile } from './stored-profile.ts';
-import { nothingWritable, touchedParts, withSystem } from './system.ts';
+import { nothingWritable, readOnlyWindows, systemParts, touchedParts, withSystem } from './system.ts';
 
 export interface PersonalizePlan {
   readonly target: ImageIdentity;
@@ -32,7 +30,7 @@ export async function planPersonalize(path: string): Promise<PersonalizePlan> {
     throw new CloneRefusedError('NEEDS_ROOT', 'opening the file systems of a disk needs root', 'Run it with sudo.');
   const target = await openTarget(path);
   try {
-    const openWindow = (range: ByteRange) => attachLoop(path, range, { readOnly: true });
+    const openWindow = readOnlyWindows(target);
     const disk = await surveyDisk(target, { openWindow });
     if (disk.incomplete !== undefined) {
       throw new CloneRefusedError(
@@ -53,7 +51,7 @@ export async function planPersonalize(path: string): Promise<PersonalizePlan> {
     }
     const { bundle } = stored;
     const seen = await withSystem(
-      disk.parts.map((part) => ({ ...part, openWindow })),
+      systemParts(disk.parts, openWindow),
       nothingWritable,
       async (system) => {
         const persona = await planPersona(system.tree, bundle);

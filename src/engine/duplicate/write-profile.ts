@@ -1,7 +1,5 @@
 /** Draws an identity from a profile and stores it in a target's protected region. */
-import type { ByteRange } from '../image/contract.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { attachLoop } from '../image/loop.ts';
 import { openTarget } from '../image/open.ts';
 import { encodeBundle, makeBundle } from '../profile/bundle.ts';
 import { regionWriter, writeContainer } from '../profile/container-write.ts';
@@ -16,6 +14,7 @@ import { keptIdentity } from './kept.ts';
 import { placeRegion } from './plan-table.ts';
 import { recheckOne, type Sighting, sighting } from './preconditions.ts';
 import { readStoredProfile } from './stored-profile.ts';
+import { readOnlyWindows, systemParts } from './system.ts';
 
 export interface WriteProfileRequest {
   readonly target: string;
@@ -44,7 +43,7 @@ export async function planWriteProfile(request: WriteProfileRequest): Promise<Wr
   const loaded = await loadProfile(request.file, { searchPath: request.profiles });
   const target = await openTarget(request.target);
   try {
-    const openWindow = (range: ByteRange) => attachLoop(request.target, range, { readOnly: true });
+    const openWindow = readOnlyWindows(target);
     const disk = await surveyDisk(target, process.getuid?.() === 0 ? { openWindow } : {});
     const stored = await readStoredProfile(target, disk.regions);
     const sameHost = stored?.bundle.resolved.host === loaded.resolved.host;
@@ -57,7 +56,7 @@ export async function planWriteProfile(request: WriteProfileRequest): Promise<Wr
       );
     }
     const region = stored?.region ?? disk.regions[0] ?? (await newRawRegion(disk, target));
-    const kept = await keptIdentity(disk.parts.map((part) => ({ ...part, openWindow })));
+    const kept = await keptIdentity(systemParts(disk.parts, openWindow));
     const bundle = await makeBundle(loaded, {
       kept,
       regenerate: request.regenerate,

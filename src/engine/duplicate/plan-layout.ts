@@ -1,0 +1,149 @@
+/** Which parts are copied, which stay, the table that results, and where a new profile region goes. Pure. */
+import type { PartitionTable, TableEntry } from '../layout/contract.ts';
+import { entryRange } from '../layout/table-space.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import type { Region } from '../protect/region.ts';
+import type { Disk, Part } from './disk.ts';
+import { CloneRefusedError } from './errors.ts';
+import type { ChosenIdentity } from './identity.ts';
+import { isChosen, type KindChoice, mergeDisks, placeRegion } from './plan-table.ts';
+import type { StoredProfile } from './stored-profile.ts';
+
+export interface Layout {
+  /** Absent for a disk without a table. */
+  readonly table?: PartitionTable;
+  /** Entries of `table` that the fence holds too. */
+  readonly staying: readonly TableEntry[];
+  readonly copied: readonly Part[];
+  /** Parts of the target that stay, with their numbers after the run. */
+  readonly kept: readonly Part[];
+  readonly removed: readonly Part[];
+  readonly regions: readonly Region[];
+  /** The region that the run writes a bundle to. */
+  readonly newRegion?: Region;
+  /** What has to be copied outside every partition. */
+  readonly loaders: IntervalSet;
+  /** First bytes of a disk without a table, withheld until the rest is verified. */
+  readonly withheld: number;
+  readonly notes: readonly string[];
+}
+
+export interface LayoutRequest {
+  readonly source: Disk;
+  readonly target: Disk;
+  readonly kinds: KindChoice;
+  readonly identity: ChosenIdentity;
+  readonly stored: StoredProfile | undefined;
+  /** The target's sector size was told by the device, not assumed. */
+  readonly sectorSizeKnown: boolean;
+  /** What the source holds before its first partition. */
+  readonly loaders: IntervalSet;
+}
+
+/** Of a disk without a table so much stays zero until the rest is verified: every file system has its superblock there. */
+const WITHHELD = 1 << 20;
+
+/** @throws CloneRefusedError and the errors of mergeTables */
+export function layOut(request: LayoutRequest): Layout {
+  const { table } = request.source;
+  return table === undefined ? wholeDisk(request) : partitioned({ ...request, source: { ...request.source, table } });
+}
+
+/** A file system that takes the whole disk: there is no place for a region beside it. */
+function wholeDisk({ source, target, kinds, identity }: LayoutRequest): Layout {
+  if (identity.bundle !== undefined || target.regions.length > 0) {
+    const but = target.regions.length > 0 ? `, but ${target.name} holds ${target.regions[0]?.name}` : '';
+    throw new CloneRefusedError(
+      'NO_TABLE',
+      `${source.name} has no partition table, so there is no place for a profile beside its file system${but}`,
+      'Copy it onto a disk without a profile (--as none), or put it into a partition of a GPT disk first.',
+      { source: source.name, regions: target.regions },
+    );
+  }
+  if (source.parts.some((part) => !isChosen(part.kind, kinds))) {
+    throw new CloneRefusedError(
+      'NO_TABLE',
+      `${source.name} has no partition table: it can only be copied whole, and --only or --skip leave it out`,
+      'Leave --only and --skip away.',
+      { source: source.name },
+    );
+  }
+  if (target.size < source.size) {
+    throw new CloneRefusedError(
+      'TARGET_TOO_SMALL',
+      `${target.name} has ${target.size} bytes, ${source.name} needs ${source.size}`,
+      'Use a larger target.',
+      { size: target.size, needed: source.size },
+    );
+  }
+  return {
+    staying: [],
+    copied: source.parts,
+    kept: [],
+    removed: target.parts,
+    regions: [],
+    loaders: IntervalSet.empty,
+    withheld: Math.min(WITHHELD, source.size),
+    notes: [],
+  };
+}
+
+function partitioned(request: LayoutRequest & { readonly source: Disk & { readonly table: PartitionTable } }): Layout {
+  const { source, target, kinds, identity, stored, sectorSizeKnown } = request;
+  refuseHiddenLoaders(request.loaders, target.regions);
+  const merged = mergeDisks(source, target, kinds, sectorSizeKnown);
+  const staying = merged.parts.filter(({ origin }) => origin !== 'source').map(({ entry }) => entry);
+  const taken = IntervalSet.of(
+    { offset: 0, length: source.sectorSize },
+    ...merged.table.ownRanges,
+    ...staying.map((entry) => entryRange(entry, source.sectorSize)),
+  );
+  const loaders = request.loaders.subtract(taken);
+  const brought = new Set(merged.parts.filter(({ origin }) => origin === 'source').map(({ from }) => from.number));
+  const keptEntries = new Map(
+    merged.parts.filter(({ origin }) => origin === 'kept').map(({ from, entry }) => [from.number, entry]),
+  );
+  const common = {
+    copied: source.parts.filter((part) => brought.has(part.number)),
+    kept: target.parts.flatMap((part) => {
+      const entry = keptEntries.get(part.number);
+      return entry === undefined ? [] : [{ ...part, entry, number: entry.number }];
+    }),
+    removed: target.parts.filter((part) => !keptEntries.has(part.number) && part.kind !== 'profile'),
+    loaders,
+    withheld: 0,
+    notes: [
+      ...merged.notes,
+      ...merged.leftOut.map(({ entry, reason }) => `partition ${entry.number} of the source is not copied: ${reason}`),
+    ],
+  };
+  // A raw region of the target keeps its place; a partition keeps its range and may get another number.
+  const regions = target.regions.map((region) => renamed(region, staying, source.sectorSize));
+  if (identity.writeReason === undefined) return { ...common, table: merged.table, staying, regions };
+  if (regions.length > 0) {
+    const offset = (stored?.region ?? (regions[0] as Region)).offset;
+    const newRegion = regions.find((region) => region.offset === offset) as Region;
+    return { ...common, table: merged.table, staying, regions, newRegion };
+  }
+  const { table, region } = placeRegion(merged.table, target.size, loaders, target.name);
+  const added = table.entries.filter((entry) => !merged.table.entries.some((other) => other.number === entry.number));
+  return { ...common, table, staying: [...staying, ...added], regions: [region], newRegion: region };
+}
+
+/** Boot loaders outside every partition are copied, or the plan is refused: a disk without its loader does not boot. */
+function refuseHiddenLoaders(loaders: IntervalSet, regions: readonly Region[]): void {
+  const hidden = loaders.intersect(IntervalSet.of(...regions));
+  const [first] = hidden;
+  if (first === undefined) return;
+  throw new CloneRefusedError(
+    'REGION_OVER_LOADER',
+    `the source has ${hidden.bytes} bytes outside its partitions, from byte ${first.offset} on, where the target's profile region stands: a boot loader could be lost`,
+    'Put the profile elsewhere: wipe the target (wipefs -a) and clone with --as FILE.yaml, which finds a free place, or make a plain copy onto a disk without a profile (--as none).',
+    { ranges: [...hidden], regions },
+  );
+}
+
+function renamed(region: Region, staying: readonly TableEntry[], sectorSize: number): Region {
+  const own = staying.find((entry) => region.carrier === 'partition' && entryRange(entry, sectorSize).offset === region.offset);
+  return own === undefined ? region : { ...region, name: `profile partition ${own.number}` };
+}

@@ -1,0 +1,49 @@
+/** What a clone does not begin with, whatever the target is. */
+import type { Disk } from './disk.ts';
+import { CloneRefusedError } from './errors.ts';
+
+/** @throws CloneRefusedError */
+export function refuseSource(source: Disk): void {
+  const asleep = source.parts.find((part) => part.fs?.state === 'hibernated');
+  if (asleep !== undefined) {
+    throw new CloneRefusedError(
+      'SOURCE_HIBERNATED',
+      `the source is hibernated: ${asleep.label} of ${source.name} holds the memory of a system that is not shut down`,
+      'Start it, shut it down properly, and clone it then.',
+      { source: source.name, part: asleep.label },
+    );
+  }
+  if (source.incomplete !== undefined) {
+    throw new CloneRefusedError(
+      'SOURCE_INCOMPLETE',
+      `the source ${source.name} is the unfinished target of another duplication (run ${source.incomplete})`,
+      'Finish that one first: run its command again.',
+      { source: source.name, runId: source.incomplete },
+    );
+  }
+  if (source.parts.length === 0) {
+    throw new CloneRefusedError(
+      'SOURCE_EMPTY',
+      `nothing was recognised on the source ${source.name}: neither a partition table nor a file system`,
+      'Check that this is the disk you mean.',
+      { source: source.name },
+    );
+  }
+}
+
+export function needsRoot(): CloneRefusedError {
+  return new CloneRefusedError(
+    'NEEDS_ROOT',
+    'making the target itself means opening its file systems, and that needs root',
+    'Run it with sudo, or make a plain copy (--as none).',
+  );
+}
+
+export function sameStorage(source: string, target: string): CloneRefusedError {
+  return new CloneRefusedError(
+    'SAME_STORAGE',
+    `the source ${source} and the target ${target} are the same disk, or one stands on the other`,
+    'Name another target.',
+    { source, target },
+  );
+}
