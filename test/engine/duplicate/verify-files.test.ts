@@ -20,10 +20,6 @@ function part(result: VerifyResult, number: number) {
   return found;
 }
 
-function _assertEqual(result: VerifyResult): void {
-  assert.ok(result.equal, JSON.stringify(result, undefined, 1));
-}
-
 /** Which parts differ, and only they. */
 function differing(result: VerifyResult): number[] {
   assert.not(result.equal);

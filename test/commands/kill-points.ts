@@ -1,0 +1,70 @@
+/** Stops the program in the middle by a real signal, right before the Nth call that changes something. */
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { tempDir } from '../fixtures/temp.ts';
+import { type Ended, launcher } from './run-doppel.ts';
+
+const hook = join(dirname(fileURLToPath(import.meta.url)), 'kill-hook.cjs');
+
+export interface KillPoint {
+  /** Of all calls, from 1. Lanes run side by side, so that it is not the same call in every run. */
+  readonly count: number;
+  readonly phase: string;
+  readonly call: string;
+}
+
+/** Every point of a run of the command, which needs `--progress json`, in the order of time; the command runs to its end. */
+export async function killPointsOf(args: readonly string[]): Promise<KillPoint[]> {
+  const log = join(tempDir('points'), 'log');
+  await execa(process.execPath, ['--require', hook, launcher, ...args], {
+    env: { NO_COLOR: '1', DOPPEL_KILL_LOG: log },
+    stdin: 'ignore',
+  });
+  const lines = readFileSync(log, 'utf8').trimEnd().split('\n');
+  return lines.map((line, index) => {
+    const [phase = '', call = ''] = line.split(' ');
+    return { count: index + 1, phase, call };
+  });
+}
+
+/** Runs the command until that point. */
+export async function runUntil(
+  point: Pick<KillPoint, 'count'>,
+  signalName: 'SIGKILL' | 'SIGTERM' | 'SIGINT',
+  args: readonly string[],
+): Promise<Ended> {
+  const { exitCode, signal, stdout, stderr } = await execa(process.execPath, ['--require', hook, launcher, ...args], {
+    env: { NO_COLOR: '1', DOPPEL_KILL_AT: String(point.count), DOPPEL_KILL_SIGNAL: signalName },
+    stdin: 'ignore',
+    reject: false,
+  });
+  return { exitCode, signal, stdout, stderr };
+}
+
+/** Points of CI by phase; the persona has by far the most calls, and they are much alike. */
+const some: Readonly<Record<string, number>> = { plan: 1, fence: 6, copy: 5, flush: 1, verify: 1, persona: 8, commit: 6 };
+
+/** All of them with KILL_POINTS=all, else some of every phase, evenly spread. `share` of `shares`, so that files divide the work. */
+export function chosen(points: readonly KillPoint[], share: number, shares: number): KillPoint[] {
+  const wanted =
+    process.env.KILL_POINTS === 'all'
+      ? points
+      : Object.entries(some).flatMap(([phase, count]) => {
+          const all = points.filter((point) => point.phase === phase);
+          const take = Math.min(count, all.length);
+          return Array.from({ length: take }, (_, index) => all[Math.floor(((index + 0.5) * all.length) / take)] as KillPoint);
+        });
+  return wanted.filter((_, index) => index % shares === share);
+}
+
+/** Waits for what the kernel undoes by itself after a kill. @throws when it still stands after ten seconds */
+export async function eventuallyEmpty(what: () => readonly string[]): Promise<void> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    if (what().length === 0) return;
+    await setTimeout(100);
+  }
+  throw new Error(`left behind: ${what().join(', ')}`);
+}
