@@ -105,7 +105,8 @@ async function lookInside(parts: readonly FoundPart[], openWindow: OpenWindow | 
       parts.map((part) => ({ ...part, openWindow })),
       { ...nothingWritable, rootOnly },
       async (found): Promise<LookInside> => ({ system: found.system, rootNumber: found.rootNumber, notes: found.notes }),
-      async (notes): Promise<LookInside> => ({ notes }),
+      // A disk without any file system needs no excuse for having no system.
+      async (notes): Promise<LookInside> => ({ notes: parts.some((part) => part.fs !== undefined) ? notes : [] }),
     );
   try {
     return await look(false);
