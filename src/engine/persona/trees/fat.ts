@@ -31,6 +31,7 @@ export interface FatOptions {
 export class FatTree implements WritableTree {
   readonly #device: string;
   readonly #readOnly: boolean;
+  readonly #listings = new Map<string, Promise<Entry[] | undefined>>();
 
   constructor({ device, readOnly = false }: FatOptions) {
     this.#device = device;
@@ -42,7 +43,15 @@ export class FatTree implements WritableTree {
     return runTool(tool, ['-i', this.#device, ...args], options);
   }
 
-  async #entries(directory: string): Promise<Entry[] | undefined> {
+  /** Nobody changes what is opened read-only, so that a directory is listed once. */
+  #entries(directory: string): Promise<Entry[] | undefined> {
+    if (!this.#readOnly) return this.#readEntries(directory);
+    const listing = this.#listings.get(directory) ?? this.#readEntries(directory);
+    this.#listings.set(directory, listing);
+    return listing;
+  }
+
+  async #readEntries(directory: string): Promise<Entry[] | undefined> {
     if (directory !== '/' && (await this.#find(directory))?.type !== 'directory') return undefined;
     const listing = await this.#run('mdir', ['-a', mtoolsPath(directory === '/' ? '/' : `${directory}/`)]).catch(
       (error: unknown) => {
