@@ -27,6 +27,7 @@ export function planText(plan: ClonePlan, options: { readonly diff: boolean }): 
       ['To copy', `${formatBytes(plan.copy.bytes)} in ${plan.copy.count} ranges`],
       ['To zero', formatBytes(plan.zero.bytes)],
       ['To discard', formatBytes(plan.discard.bytes)],
+      ['Left alone', `${formatBytes(leftAlone(plan))}: unused space, what stays, the profile`],
       [
         'Expected',
         plan.expectedSeconds === undefined
@@ -39,6 +40,11 @@ export function planText(plan: ClonePlan, options: { readonly diff: boolean }): 
     ...listOf(style('yellow', 'Warning'), plan.warnings),
   ];
   return sections.join('\n');
+}
+
+/** Bytes of the target that the run does not write, tables aside. */
+function leftAlone({ target, copy, zero, discard, withheld }: ClonePlan): number {
+  return target.size - copy.bytes - zero.bytes - discard.bytes - withheld;
 }
 
 function listOf(title: string, sentences: readonly string[]): string[] {
@@ -83,6 +89,7 @@ function personaText({ persona, identity }: ClonePlan, diff: boolean): string {
   const changes = persona?.changes ?? [];
   const files = changes.filter(({ after }) => after.type !== 'directory');
   const host = identity.bundle?.resolved.host ?? '';
+  if (files.length === 0) return `It is ${host} already: no file changes.\n`;
   if (diff) return `Identity changes (${files.length} files):\n${renderDiff(changes)}`;
   const rows = summarizeChanges(files).map(({ action, path, operation }) => [action, path, operation]);
   return `To make it ${host}, ${files.length} files change (--dry-run shows the differences):\n${table([{ title: '' }, { title: '' }, { title: '' }], rows, { indent: '  ' })}`;
@@ -145,6 +152,7 @@ export function planDocument(plan: ClonePlan): object {
     copy: amount(copy),
     zero: amount(zero),
     discard: amount(discard),
+    left: leftAlone(plan),
     expectedSeconds,
     changes: persona && summarizeChanges(persona.changes),
     notes,

@@ -39,7 +39,7 @@ for (const [id, command] of Object.entries(own)) {
       assert.is(arg.ignoreStdin, true, `argument ${name} needs ignoreStdin: true`);
       assert.ok(arg.description, `argument ${name} has no description`);
     }
-    for (const [name, flag] of Object.entries(command.flags)) {
+    for (const [name, flag] of Object.entries(command.flags ?? {})) {
       assert.is(flag.env, undefined, `flag ${name} must not come from the environment`);
       assert.ok(flag.summary ?? flag.description, `flag ${name} has no summary`);
     }
