@@ -2,7 +2,8 @@
 import type { ByteRange, ImageSource, ReadBack, Window } from '../image/contract.ts';
 import { attachLoop } from '../image/loop.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
-import { openMountedSystem } from '../persona/trees/mounted.ts';
+import { ToolFailedError } from '../persona/errors.ts';
+import { type MountedTree, openMountedSystem } from '../persona/trees/mounted.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, type Contents, contentsOf } from './contents.ts';
 import type { Part } from './disk.ts';
@@ -96,24 +97,39 @@ export function uncomparable(source: Part, target: Part | undefined): string | u
   return undefined;
 }
 
-/** Both file systems are opened read-only, each alone. Needs root. */
+/** Both file systems are opened read-only, each alone. Needs root. A target that cannot be opened is not equal. */
 export async function compareByFiles(
   pair: DiskPair,
   part: Part,
   changes: PartChanges,
   options: CopyOptions,
 ): Promise<VerifiedPart> {
-  const differences = await withWindow(pair.source.path, part.range, (source) =>
+  const type = part.fs?.type ?? '';
+  const common = { part: changes, ...options };
+  return withWindow(pair.source.path, part.range, (source) =>
     withWindow(pair.target.path, part.range, async (target) => {
-      const common = { part: changes, ...options };
-      if (part.fs?.type === 'vfat') return compareFat({ source, target, ...common });
-      const type = part.fs?.type ?? '';
-      return withMount(source, type, (from) =>
-        withMount(target, type, (to) => compareTrees({ source: from, target: to, ...common })),
-      );
+      if (type === 'vfat') return byFiles(part, await compareFat({ source, target, ...common }));
+      const from = await mounted(source, type);
+      try {
+        const to = await mounted(target, type).catch((error: unknown) => {
+          if (error instanceof ToolFailedError) return error;
+          throw error;
+        });
+        if (to instanceof ToolFailedError) return skippedPart(part, `the target's file system cannot be opened: ${to.message}`);
+        try {
+          return byFiles(part, await compareTrees({ source: from.rootPath, target: to.rootPath, ...common }));
+        } finally {
+          await to.close();
+        }
+      } finally {
+        await from.close();
+      }
     }),
   );
-  return byFiles(part, differences);
+}
+
+function mounted(device: string, type: string): Promise<MountedTree> {
+  return openMountedSystem({ root: { device, type }, mounts: [], readOnly: true });
 }
 
 function byFiles(part: Part, { files, bytes, paths, pathCount }: TreeDifferences): VerifiedPart {
@@ -127,14 +143,5 @@ async function withWindow<T>(path: string, range: ByteRange, use: (device: strin
     return await use(window.device);
   } finally {
     await window.close();
-  }
-}
-
-async function withMount<T>(device: string, type: string, use: (root: string) => Promise<T>): Promise<T> {
-  const tree = await openMountedSystem({ root: { device, type }, mounts: [], readOnly: true });
-  try {
-    return await use(tree.rootPath);
-  } finally {
-    await tree.close();
   }
 }

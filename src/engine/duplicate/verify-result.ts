@@ -106,7 +106,7 @@ export function describePart(part: VerifiedPart): string {
   if (part.difference !== undefined) {
     const { range, offsetInPart, used } = part.difference;
     const space = used === 'unknown' ? '' : `, ${used} space`;
-    return `${part.label} differs: ${range.length} bytes from byte ${range.offset} on (byte ${offsetInPart} of it${space})`;
+    return `${part.label} differs: ${range.length} ${range.length === 1 ? 'byte' : 'bytes'} from byte ${range.offset} on (byte ${offsetInPart} of it${space})`;
   }
   const [first] = part.paths ?? [];
   if (first !== undefined) {

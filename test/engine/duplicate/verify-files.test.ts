@@ -149,4 +149,14 @@ test('files of a file system that was not unmounted are not compared, and never 
   rmSync(crashed);
 });
 
+test('a root file system that cannot be opened any more is never called equal', async () => {
+  const target = disks.copy(twin);
+  // The block group descriptors: the superblock still says ext4, and clean.
+  writeBytes(target, root.offset + 4096, Buffer.alloc(4096, 0xff));
+  const result = await disks.verify(target);
+  assert.equal(differing(result), [2]);
+  assert.is(part(result, 2).method, 'skipped');
+  assert.match(part(result, 2).reason ?? '', /cannot be opened|not clean/);
+});
+
 test.run();

@@ -100,7 +100,7 @@ test('one flipped byte in a used block is found at its place', async () => {
   assert.is(error.exitCode, ExitCode.differs);
   assert.match(
     error.message,
-    `partition 4 ("appdata") differs: 1 bytes from byte ${at} on (byte ${at - data.offset} of it, used space)`,
+    `partition 4 ("appdata") differs: 1 byte from byte ${at} on (byte ${at - data.offset} of it, used space)`,
   );
 });
 
