@@ -60,7 +60,7 @@ export function tool(command: string, args: readonly string[], input?: string | 
   });
 }
 
-let pieces: Record<PartName, string> | undefined;
+const made = new Map<number, Record<PartName, string>>();
 
 /** The file systems, made once for each sector size in a process. */
 async function makePieces(sectorSize: number): Promise<Record<PartName, string>> {
@@ -97,7 +97,8 @@ async function makePieces(sectorSize: number): Promise<Record<PartName, string>>
 /** Makes the disk at `path`; its boot code is `boot code of the source`. */
 export async function makeSmallDisk(path: string, options: SmallDiskOptions = {}): Promise<void> {
   const { table = 'gpt', sectorSize = 512, size = smallSize } = options;
-  const files = sectorSize === 512 ? (pieces ??= await makePieces(512)) : await makePieces(sectorSize);
+  const files = made.get(sectorSize) ?? (await makePieces(sectorSize));
+  made.set(sectorSize, files);
   newFile(path, size);
   writeTable(path, table, sectorSize);
   for (const name of partNames) writeInto(path, readFileSync(files[name]), parts[name].offset);
