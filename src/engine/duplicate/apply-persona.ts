@@ -9,7 +9,8 @@ import { applyPersona } from '../persona/apply.ts';
 import { planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
-import { type SystemPart, touchedParts, withSystem } from './system.ts';
+import { touchedParts } from './persona-parts.ts';
+import { type SystemPart, withSystem } from './system.ts';
 
 export interface PersonaTask {
   /** As the disk will have it after the commit. */

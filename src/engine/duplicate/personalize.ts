@@ -10,9 +10,10 @@ import { checkRegions, hashRegions } from '../protect/hash.ts';
 import { personalizeTarget } from './apply-persona.ts';
 import { type Disk, surveyDisk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
+import { touchedParts } from './persona-parts.ts';
 import { recheckOne, type Sighting, sighting } from './preconditions.ts';
 import { readStoredProfile } from './stored-profile.ts';
-import { nothingWritable, readOnlyWindows, systemParts, touchedParts, withSystem } from './system.ts';
+import { nothingWritable, readOnlyWindows, systemParts, withSystem } from './system.ts';
 
 export interface PersonalizePlan {
   readonly target: ImageIdentity;

@@ -3,7 +3,8 @@ import { PersonaProblemsError } from '../persona/errors.ts';
 import { type PersonaPlan, planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
-import { nothingWritable, type SystemPart, touchedParts, withSystem } from './system.ts';
+import { touchedParts } from './persona-parts.ts';
+import { nothingWritable, type SystemPart, withSystem } from './system.ts';
 
 export interface SeenPersona {
   readonly plan: PersonaPlan;

@@ -7,7 +7,7 @@ import { mountPointOf, parseFstab } from '../layout/fstab.ts';
 import { kindOf } from '../layout/kinds.ts';
 import { NotASystemError } from '../persona/errors.ts';
 import { identifySystem, type SystemInfo } from '../persona/system.ts';
-import type { Change, WritableTree } from '../persona/tree.ts';
+import type { WritableTree } from '../persona/tree.ts';
 import { type MountRequest, openMountedSystem } from '../persona/trees/mounted.ts';
 
 /** Opens a window over a range of the part's disk. */
@@ -161,18 +161,4 @@ async function systemOn(part: SystemPart): Promise<SystemInfo | undefined> {
   } finally {
     await window.close();
   }
-}
-
-/** Numbers of the parts that hold the changed paths. */
-export async function touchedParts({ tree, mounts }: OpenSystem, changes: readonly Change[]): Promise<ReadonlySet<number>> {
-  const deepestFirst = [...mounts].sort((a, b) => b.mountPoint.length - a.mountPoint.length);
-  const touched = new Set<number>();
-  for (const { path } of changes) {
-    const real = await tree.realpath(path);
-    const mount = deepestFirst.find(
-      ({ mountPoint }) => mountPoint === '/' || real === mountPoint || real.startsWith(`${mountPoint}/`),
-    );
-    if (mount !== undefined) touched.add(mount.number);
-  }
-  return touched;
 }

@@ -3,8 +3,8 @@ import type { BigIntStats } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import type { Change } from '../persona/tree.ts';
 import { parentOf } from '../persona/trees/resolve.ts';
+import type { PartChanges } from './persona-parts.ts';
 import { type Buffers, compareAlike, compareWritten, type Finding, failed, type HostPath, STEP, statOf } from './verify-path.ts';
-import type { PartChanges } from './verify-persona.ts';
 import { type PathDifference, shownPaths } from './verify-result.ts';
 
 export interface TreeComparison {

@@ -7,10 +7,10 @@ import { type MountedTree, openMountedSystem } from '../persona/trees/mounted.ts
 import type { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, type Contents, contentsOf } from './contents.ts';
 import type { Part } from './disk.ts';
+import type { PartChanges } from './persona-parts.ts';
 import { firstDifferingBytes } from './verify-blocks.ts';
 import { compareFat } from './verify-fat.ts';
 import { compareTrees, type TreeDifferences } from './verify-files.ts';
-import type { PartChanges } from './verify-persona.ts';
 import type { BlockDifference, VerifiedPart } from './verify-result.ts';
 
 export interface DiskPair {

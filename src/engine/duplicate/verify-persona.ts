@@ -1,18 +1,10 @@
 /** What the persona has made of a clone, derived from the source and the bundle: nothing on the target tells it. */
 import { PersonaProblemsError } from '../persona/errors.ts';
 import { planPersona } from '../persona/plan.ts';
-import type { Change } from '../persona/tree.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
-import { nothingWritable, type OpenSystem, type SystemPart, touchedParts, withSystem } from './system.ts';
-
-/** The part of a persona that lies on one partition. */
-export interface PartChanges {
-  /** Where the system mounts the part; `/` for the root. */
-  readonly mountPoint: string;
-  /** By path inside the part. */
-  readonly changes: ReadonlyMap<string, Change>;
-}
+import { changesByPart, type PartChanges } from './persona-parts.ts';
+import { nothingWritable, type SystemPart, withSystem } from './system.ts';
 
 export interface ExpectedPersona {
   /** By part number: every part that was opened for writing when the persona was applied. */
@@ -31,7 +23,7 @@ export async function expectPersona(parts: readonly SystemPart[], bundle: Bundle
     async (system) => {
       const plan = await planPersona(system.tree, bundle);
       if (plan.problems.length > 0) throw new PersonaProblemsError(plan.problems);
-      return { parts: await byPart(system, plan.changes), notes: system.notes };
+      return { parts: await changesByPart(system, plan.changes), notes: system.notes };
     },
     async (reasons) => {
       throw new CloneRefusedError(
@@ -42,30 +34,4 @@ export async function expectPersona(parts: readonly SystemPart[], bundle: Bundle
       );
     },
   );
-}
-
-async function byPart(system: OpenSystem, changes: readonly Change[]): Promise<Map<number, PartChanges>> {
-  const mounts: { readonly number: number; readonly mountPoint: string }[] = [];
-  for (const { number, mountPoint } of system.mounts) {
-    // fstab may name the place by a link; the paths of changes have none left.
-    mounts.push({ number, mountPoint: mountPoint === '/' ? '/' : await system.tree.realpath(mountPoint) });
-  }
-  mounts.sort((a, b) => b.mountPoint.length - a.mountPoint.length);
-  const found = new Map<number, { mountPoint: string; changes: Map<string, Change> }>();
-  const at = (number: number) => {
-    const mountPoint = mounts.find((mount) => mount.number === number)?.mountPoint ?? '/';
-    const part = found.get(number) ?? { mountPoint, changes: new Map<string, Change>() };
-    found.set(number, part);
-    return part;
-  };
-  for (const number of await touchedParts(system, changes)) at(number);
-  for (const change of changes) {
-    const mount = mounts.find(
-      ({ mountPoint }) => mountPoint === '/' || change.path === mountPoint || change.path.startsWith(`${mountPoint}/`),
-    );
-    if (mount === undefined) continue;
-    const inside = mount.mountPoint === '/' ? change.path : change.path.slice(mount.mountPoint.length) || '/';
-    at(mount.number).changes.set(inside, change);
-  }
-  return found;
 }
