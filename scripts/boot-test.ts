@@ -1,7 +1,7 @@
 /**
  * `npm run test:boot`: clones a real Debian server and boots the clone under QEMU through its own loader. Checks that it is the
  * profile's host with the source's data, that a disk whose clone was killed does not boot, and that the clone of a server which
- * lost power boots too. Takes a quarter of an hour without KVM, downloads packages the first time, and must run as root.
+ * lost power boots too. Takes four minutes without KVM on idle cores, downloads packages the first time, and must run as root.
  *
  *   --source IMAGE   a ready server that tells who it is on the serial port, instead of the one made here; it is only read
  *   --cache DIR      keep the downloaded system there (default ~/.cache/doppel)
