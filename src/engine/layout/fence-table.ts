@@ -9,7 +9,15 @@ import type { PartitionTable, TableEntry } from './contract.ts';
 import { isGuid } from './gpt-guid.ts';
 import { mbrPartUuid, mbrSlots } from './mbr.ts';
 import { InvalidEntryError, TableDoesNotFitError } from './table-errors.ts';
-import { entryRange, gptRanges, highestFreeNumber, standardArray, usableSectors, widestPlace } from './table-space.ts';
+import {
+  entryRange,
+  gptRanges,
+  highestFreeNumber,
+  type Place,
+  standardArray,
+  usableSectors,
+  widestPlace,
+} from './table-space.ts';
 import { incompletePartitionName, incompletePartitionType } from './types.ts';
 
 /** "Non-FS data": no system mounts or boots it. */
@@ -85,8 +93,9 @@ export function fenceTable(options: FenceOptions): PartitionTable {
   const free = IntervalSet.of({ offset: 0, length: diskSize })
     .subtract(IntervalSet.of(...stay.map((entry) => entryRange(entry, sectorSize))))
     .subtract(IntervalSet.of(...regions));
-  const place =
+  const widest =
     widestPlace(free.intersect(IntervalSet.of(options.overwritten)), usable, sectorSize) ?? widestPlace(free, usable, sectorSize);
+  const place = widest && besideTheStart(widest);
   const number = lowestFreeNumber(stay);
   if (!place || highestFreeNumber(fence) === undefined) {
     throw new TableDoesNotFitError('there is no free sector or number for the marker of an unfinished duplication', {
@@ -127,6 +136,14 @@ function fenceSector(sectorSize: number, runId: string): Uint8Array {
 
 function withoutActiveFlag(entry: TableEntry, diskId: string): TableEntry {
   return { ...entry, attributes: 0n, guid: mbrPartUuid(diskId, entry.number) };
+}
+
+/**
+ * One sector further on, off the alignment at which parts begin. Firmware looks for a FAT in every entry, whatever its type, and
+ * boots what it finds: a marker that began where an EFI system partition was copied to would be that partition (seen on OVMF).
+ */
+function besideTheStart(place: Place): Place {
+  return place.firstSector < place.lastSector ? { ...place, firstSector: place.firstSector + 1 } : place;
 }
 
 function lowestFreeNumber(entries: readonly TableEntry[]): number {

@@ -30,7 +30,7 @@ test('a fence holds protected and kept parts where they were and the marker, and
   assert.equal(
     table.entries.map((entry) => [entry.number, entry.name, entry.firstSector, entry.lastSector]),
     [
-      [1, incompletePartitionName, 2048, (13 * MiB) / 512 - 1],
+      [1, incompletePartitionName, 2049, (13 * MiB) / 512 - 1],
       [127, 'keep me', (16 * MiB) / 512, (24 * MiB) / 512 - 1],
       [128, 'doppel-profile', 64, 2047],
     ],
@@ -76,6 +76,14 @@ test('the marker never touches what stays or is protected', () => {
     assert.not.ok(overlaps(range, regions[0]));
     for (const entry of table.entries) if (entry !== marker) assert.not.ok(overlaps(range, entryRange(entry, 512)));
     assert.ok(range.offset >= 34 * 512 && end(range) <= diskSize - 33 * 512);
+  }
+});
+
+test('the marker does not begin where a part does or did: firmware would boot a copied EFI system partition from it', () => {
+  for (const of of [target, undefined]) {
+    const marker = fence(of, of ? {} : { stay: [] }).entries.find((entry) => entry.type === incompletePartitionType);
+    assert.ok(marker);
+    for (const { firstSector } of [...source.entries, ...target.entries]) assert.is.not(marker.firstSector, firstSector);
   }
 });
 
@@ -126,7 +134,7 @@ test('an MBR fence has the kept entries, none active, an entry of type DA and th
   assert.equal(
     back.entries.map(({ number, type, attributes, firstSector }) => [number, type, attributes, firstSector]),
     [
-      [1, 'DA', 0n, 2048],
+      [1, 'DA', 0n, 2049],
       [3, '83', 0n, (16 * MiB) / 512],
     ],
   );
