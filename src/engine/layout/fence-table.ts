@@ -18,7 +18,7 @@ import {
   usableSectors,
   widestPlace,
 } from './table-space.ts';
-import { incompletePartitionName, incompletePartitionType } from './types.ts';
+import { incompletePartitionName, incompletePartitionType, profilePartitionType } from './types.ts';
 
 /** "Non-FS data": no system mounts or boots it. */
 export const incompleteMbrType = 'DA';
@@ -66,13 +66,13 @@ export function fenceTable(options: FenceOptions): PartitionTable {
     lastSector: 0,
     type: '',
     guid: runId,
-    name: incompletePartitionName,
-    attributes: 0n,
+    name: '',
+    attributes: hiddenFromFirmware,
   };
   if (!isGuid(runId)) throw new InvalidEntryError(marker, `the run id "${options.runId}" is no GUID`);
 
   const diskId = kind === 'mbr' ? runId.slice(0, 8).toLowerCase() : target?.kind === 'gpt' ? target.diskId : runId;
-  const stay = kind === 'gpt' ? options.stay : options.stay.map((entry) => withoutActiveFlag(entry, diskId));
+  const stay = options.stay.map((entry) => (kind === 'gpt' ? hidden(entry) : withoutActiveFlag(entry, diskId)));
   const array = { count: Math.max(standardArray.count, ...stay.map((entry) => entry.number)), size: standardArray.size };
   const bare: PartitionTable = {
     kind,
@@ -105,9 +105,34 @@ export function fenceTable(options: FenceOptions): PartitionTable {
   }
   const placed =
     kind === 'gpt'
-      ? { ...marker, ...place, number, type: incompletePartitionType }
-      : { ...marker, ...place, number, type: incompleteMbrType, guid: mbrPartUuid(diskId, number), name: '' };
+      ? { ...marker, ...place, number, type: incompletePartitionType, name: markerName(options.stay) }
+      : { ...marker, ...place, number, type: incompleteMbrType, guid: mbrPartUuid(diskId, number), attributes: 0n };
   return { ...fence, entries: [...stay, placed].sort((a, b) => a.number - b.number) };
+}
+
+/** The table with its kept entries as they were before `fenceTable` hid them; any other table as it is. */
+export function unhidden(table: PartitionTable): PartitionTable {
+  const marker = table.kind === 'gpt' ? table.entries.find((entry) => entry.type === incompletePartitionType) : undefined;
+  if (marker === undefined) return table;
+  const before = new Set(marker.name.slice(markerPrefix.length).split(',').map(Number));
+  const shown = (entry: TableEntry) => ({ ...entry, attributes: entry.attributes & ~hiddenFromFirmware });
+  return { ...table, entries: table.entries.map((entry) => (before.has(entry.number) ? entry : shown(entry))) };
+}
+
+/**
+ * "No Block IO Protocol" (UEFI specification 2.10, section 5.3.3): firmware does not look into the partition. A kept ESP would
+ * otherwise start its loader in the middle of a run.
+ */
+const hiddenFromFirmware = 2n;
+
+function hidden(entry: TableEntry): TableEntry {
+  return entry.type === profilePartitionType ? entry : { ...entry, attributes: entry.attributes | hiddenFromFirmware };
+}
+
+/** Names the entries that were hidden before, so that they can be told from those that the fence hides. */
+function markerName(stay: readonly TableEntry[]): string {
+  const before = stay.filter(({ type, attributes }) => type !== profilePartitionType && (attributes & hiddenFromFirmware) !== 0n);
+  return `${markerPrefix}${before.map(({ number }) => number).join(',')}`.trimEnd();
 }
 
 /** The run that has not finished on this disk, when the table is a fence. */

@@ -4,7 +4,7 @@
  */
 import type { Region } from '../protect/region.ts';
 import type { PartitionTable, TableEntry } from './contract.ts';
-import { findIncomplete, isMarker } from './fence-table.ts';
+import { findIncomplete, isMarker, unhidden } from './fence-table.ts';
 import { nilGuid } from './gpt-guid.ts';
 import { extendedTypes } from './mbr.ts';
 import { arrayFor, checkFit } from './merge-fit.ts';
@@ -56,7 +56,8 @@ export interface MergedTable {
  *   DuplicateGuidError, TableDoesNotFitError
  */
 export function mergeTables(options: MergeOptions): MergedTable {
-  const { source, target, diskSize, regions = [] } = options;
+  const { source, diskSize, regions = [] } = options;
+  const target = options.target && unhidden(options.target);
   for (const size of [options.targetSectorSize, target?.sectorSize]) {
     if (size !== undefined && size !== source.sectorSize) throw new SectorSizeMismatchError(source.sectorSize, size);
   }

@@ -8,7 +8,7 @@ import { readTable } from '../../../src/engine/layout/table.ts';
 import { encodeTable, type Write } from '../../../src/engine/layout/table-encode.ts';
 import { InvalidEntryError, TableDoesNotFitError } from '../../../src/engine/layout/table-errors.ts';
 import { entryRange } from '../../../src/engine/layout/table-space.ts';
-import { incompletePartitionName, incompletePartitionType } from '../../../src/engine/layout/types.ts';
+import { incompletePartitionName, incompletePartitionType, profilePartitionType } from '../../../src/engine/layout/types.ts';
 import { diskSize, failure, MemoryDisk, MiB, sfdiskDisk, sfdiskReads, toolsAccept } from './table-disk.ts';
 import { gpt, mbr, part, read, withProfile, written } from './table-parts.ts';
 
@@ -92,6 +92,21 @@ test('merging again over the fence gives the table that the merge over the targe
   const second = mergeTables({ source, target: fence(target), diskSize, keep });
   assert.equal(second.table.entries, first.table.entries);
   assert.is(fence(fence(target)).entries.length, 3);
+});
+
+test('firmware does not look into what a fence holds, and after the run every entry is as it was', () => {
+  const attributes = [0n, 2n, 1n, 3n];
+  for (const attribute of attributes) {
+    const entries = target.entries.map((entry) => (entry.name === 'keep me' ? { ...entry, attributes: attribute } : entry));
+    const before = { ...target, entries };
+    const fenced = fence(before);
+    const shown = fenced.entries.filter(({ type, attributes }) => type !== profilePartitionType && (attributes & 2n) === 0n);
+    assert.equal(shown, [], 'attribute bit 1 of the UEFI specification');
+    const kept = mergeTables({ source, target: fence(fenced), diskSize, keep }).table.entries.find(
+      ({ name }) => name === 'keep me',
+    );
+    assert.is(kept?.attributes, attribute);
+  }
 });
 
 test('killed after any write, the table can be read: as it was, as the fence, or as the new table', async () => {
