@@ -1,4 +1,5 @@
 /** Makes the system on a target itself, through windows that cannot reach a protected region. */
+import { DoppelError, ProfileError } from '../errors.ts';
 import type { GuardedTarget } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
 import type { PartitionTable } from '../layout/contract.ts';
@@ -10,6 +11,7 @@ import { planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
 import { touchedParts } from './persona-parts.ts';
+import { inOrderOfNeed, isUnclean, replayJournals } from './replay.ts';
 import { type SystemPart, withSystem } from './system.ts';
 
 export interface PersonaTask {
@@ -18,6 +20,8 @@ export interface PersonaTask {
   readonly bundle: Bundle;
   /** Numbers of the parts that may change; all others are opened read-only. */
   readonly writable: ReadonlySet<number>;
+  /** Numbers of copied parts whose journals may be replayed, because their files cannot be read otherwise. */
+  readonly replay?: ReadonlySet<number>;
   readonly signal?: AbortSignal;
 }
 
@@ -26,6 +30,20 @@ export interface PersonaTask {
  * @throws CloneRefusedError when no system can be opened, and what planPersona and applyPersona throw
  */
 export async function personalizeTarget(target: GuardedTarget, task: PersonaTask): Promise<number> {
+  const [first = [], rest = []] = inOrderOfNeed(
+    (await partsOf(target, task.table)).filter((part) => task.replay?.has(part.number) === true && isUnclean(part)),
+  );
+  await replayJournals(first);
+  try {
+    return await personalize(target, task);
+  } catch (error) {
+    if (rest.length === 0 || !(error instanceof DoppelError) || error instanceof ProfileError) throw error;
+    await replayJournals(rest);
+    return personalize(target, task);
+  }
+}
+
+async function personalize(target: GuardedTarget, task: PersonaTask): Promise<number> {
   const { table, bundle, writable, signal } = task;
   const outcome = await withSystem(
     await partsOf(target, table),
@@ -47,7 +65,7 @@ export async function personalizeTarget(target: GuardedTarget, task: PersonaTask
       );
     },
   );
-  return outcome.wider === undefined ? outcome.changed : personalizeTarget(target, { ...task, writable: outcome.wider });
+  return outcome.wider === undefined ? outcome.changed : personalize(target, { ...task, writable: outcome.wider });
 }
 
 async function partsOf(target: GuardedTarget, table: PartitionTable): Promise<SystemPart[]> {

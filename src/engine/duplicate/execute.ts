@@ -160,12 +160,12 @@ class CloneRun {
   }
 
   async #persona(): Promise<number> {
-    const { identity, table, personaParts } = this.#plan;
+    const { identity, table, personaParts, replay } = this.#plan;
     if (identity.bundle === undefined || table === undefined) return 0;
     const { bundle } = identity;
     this.#phase('persona', `Making it ${bundle.resolved.host}`);
     const signal = this.#signal === undefined ? {} : { signal: this.#signal };
-    const changed = await personalizeTarget(this.#target, { table, bundle, writable: personaParts, ...signal });
+    const changed = await personalizeTarget(this.#target, { table, bundle, writable: personaParts, replay, ...signal });
     await this.#target.flush();
     return changed;
   }

@@ -22,6 +22,7 @@ import { needsRoot, refuseSource, sameStorage } from './plan-refusals.ts';
 import { fenceFor, type KindChoice } from './plan-table.ts';
 import { plannedParts } from './planned-parts.ts';
 import { sighting } from './preconditions.ts';
+import { isUnclean } from './replay.ts';
 import { sampleRate } from './sample-rate.ts';
 import { readStoredProfile, type StoredProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
@@ -158,8 +159,9 @@ async function assemble(request: CloneRequest, found: Found): Promise<ClonePlan>
         : { write: { region: layout.newRegion, reason: identity.writeReason } }),
       ...(stored === undefined ? {} : { generation: stored.generation }),
     },
-    ...(persona === undefined ? {} : { persona: persona.plan }),
+    ...(persona?.plan === undefined ? {} : { persona: persona.plan }),
     personaParts: persona?.parts ?? new Set(),
+    replay: new Set(layout.copied.filter(isUnclean).map(({ number }) => number)),
     ...work,
     withheld: layout.withheld,
     kept: IntervalSet.of(...layout.kept.map(({ range }) => range)),

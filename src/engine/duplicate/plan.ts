@@ -66,6 +66,8 @@ export interface ClonePlan {
   readonly persona?: PersonaPlan;
   /** Numbers of the parts (after the run) whose files the persona changes. */
   readonly personaParts: ReadonlySet<number>;
+  /** Numbers of copied parts that were not cleanly unmounted: their journals may have to be replayed on the target. */
+  readonly replay: ReadonlySet<number>;
   readonly copy: IntervalSet;
   readonly zero: IntervalSet;
   readonly discard: IntervalSet;

@@ -51,7 +51,8 @@ export interface SystemOptions {
 
 export const nothingWritable: SystemOptions = { writable: new Set() };
 
-const mountable = new Set(['ext2', 'ext3', 'ext4', 'xfs']);
+/** What can be mounted for its files. */
+export const mountable: ReadonlySet<string> = new Set(['ext2', 'ext3', 'ext4', 'xfs']);
 
 /**
  * Runs `action` with the system's files, and closes everything behind it. Without a system `otherwise` runs, with the reasons.

@@ -1,0 +1,30 @@
+/** Replays the journals of copied file systems that were not cleanly unmounted, as the first boot would. */
+import { kindOf } from '../layout/kinds.ts';
+import { openMountedSystem } from '../persona/trees/mounted.ts';
+import { mountable, type SystemPart } from './system.ts';
+
+/** Whether reading files of the part without writing may fail, because some are only in its journal. */
+export function isUnclean({ fs }: Pick<SystemPart, 'fs'>): boolean {
+  return fs !== undefined && fs.state === 'unclean' && mountable.has(fs.type);
+}
+
+/** Those that hold the system first: often nothing else has to be touched. */
+export function inOrderOfNeed(unclean: readonly SystemPart[]): SystemPart[][] {
+  const system = unclean.filter((part) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');
+  const others = unclean.filter((part) => !system.includes(part));
+  return [system, others].filter((group) => group.length > 0);
+}
+
+/** @throws ToolFailedError when a file system cannot be mounted */
+export async function replayJournals(parts: readonly SystemPart[]): Promise<void> {
+  for (const part of parts) {
+    const window = await part.openWindow(part.range, { readOnly: false });
+    try {
+      const root = { device: window.device, type: part.fs?.type ?? '' };
+      const tree = await openMountedSystem({ root, mounts: [], readOnly: false });
+      await tree.close();
+    } finally {
+      await window.close();
+    }
+  }
+}
