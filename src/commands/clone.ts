@@ -66,13 +66,12 @@ profile, and only then TARGET can boot. Killed at any time, the same command fin
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Clone);
-    const [{ planClone }, { executeClone }, { parseExpectation }, view, { cloneText }, { confirm }] = await Promise.all([
+    const [{ planClone }, { executeClone }, { parseExpectation }, view, { cloneText }] = await Promise.all([
       import('../engine/duplicate/make-plan.ts'),
       import('../engine/duplicate/execute.ts'),
       import('../engine/duplicate/expect.ts'),
       import('../ui/plan-view.ts'),
       import('../ui/result-view.ts'),
-      import('../ui/confirm.ts'),
     ]);
     const request = {
       source: args.source,
@@ -92,8 +91,8 @@ profile, and only then TARGET can boot. Killed at any time, the same command fin
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }
-    if (!flags.json) process.stderr.write(`${view.planText(plan, { diff: false })}\n`);
-    await confirm({ statement: `This overwrites ${plan.target.path}.`, facts: view.targetFacts(plan) }, { yes: flags.yes });
+    if (!flags.json || !flags.yes) process.stderr.write(`${view.planText(plan, { diff: false })}\n`);
+    await this.confirm(flags, { statement: `This overwrites ${plan.target.path}.`, facts: view.targetFacts(plan) });
     const result = await this.work(flags, (run) => executeClone(plan, run));
     this.show(flags, { plan: view.planDocument(plan), result }, cloneText(plan, result));
   }

@@ -23,10 +23,9 @@ export default class Personalize extends BaseCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Personalize);
-    const [{ planPersonalize, executePersonalize }, { renderDiff, summarizeChanges }, { confirm }] = await Promise.all([
+    const [{ planPersonalize, executePersonalize }, { renderDiff, summarizeChanges }] = await Promise.all([
       import('../engine/duplicate/personalize.ts'),
       import('../engine/persona/render.ts'),
-      import('../ui/confirm.ts'),
     ]);
     const plan = await planPersonalize(args.target);
     const { host } = plan.bundle.resolved;
@@ -39,12 +38,12 @@ export default class Personalize extends BaseCommand {
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }
-    if (!flags.json) process.stderr.write(`${renderDiff(changes)}${notes}`);
+    if (!flags.json || !flags.yes) process.stderr.write(`${renderDiff(changes)}${notes}`);
     const now = plan.disk.system?.hostname ?? '(no host name)';
-    await confirm(
-      { statement: `This changes ${changes.length} files of ${now} on ${args.target}.`, facts: [['Becomes', host]] },
-      { yes: flags.yes },
-    );
+    await this.confirm(flags, {
+      statement: `This changes ${changes.length} files of ${now} on ${args.target}.`,
+      facts: [['Becomes', host]],
+    });
     const changed = await this.work(flags, (run) => executePersonalize(plan, run));
     this.show(flags, { ...document, filesChanged: changed }, `${args.target} is ${host} now: ${changed} files changed.\n`);
   }

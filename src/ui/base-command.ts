@@ -1,6 +1,7 @@
 /** What every command has in common: one result on stdout, progress on stderr, signals. */
 import { Command, Flags } from '@oclif/core';
 import type { OnEvent } from '../engine/events.ts';
+import type { Question } from './confirm.ts';
 import { type ProgressMode, progressModes, progressView } from './progress.ts';
 import { interruption } from './signals.ts';
 import { setTargetState, targetState } from './target-state.ts';
@@ -53,6 +54,12 @@ export abstract class BaseCommand extends Command {
     } finally {
       await view.end(outcome);
     }
+  }
+
+  /** Asks before something is overwritten; Ctrl-C and SIGTERM end the question and the program. */
+  protected async confirm(flags: { readonly yes: boolean }, question: Question): Promise<void> {
+    const { confirm } = await import('./confirm.ts');
+    await confirm(question, { yes: flags.yes, signal: interruption() });
   }
 
   /** Prints the result: with `--json` the document and the target's state, else the text, which ends in a newline. */

@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ReadStream } from 'node:tty';
 import { RefusedError } from '../engine/errors.ts';
+import { InterruptedError } from './signals.ts';
 import { facts } from './table.ts';
 
 export interface Question {
@@ -18,7 +19,7 @@ export class NotConfirmedError extends RefusedError {}
 /**
  * Returns when the person typed `yes`, or at once when `yes` was given on the command line.
  * @throws NotConfirmedError without a terminal, or after any other answer
- * @throws the signal's reason when it is aborted while waiting
+ * @throws InterruptedError, or another reason of the signal, when it is aborted while waiting
  */
 export async function confirm(
   question: Question,
@@ -64,7 +65,15 @@ function readLine(descriptor: number, signal: AbortSignal | undefined): Promise<
       input.destroy();
       action();
     };
-    const onAbort = (): void => finish(() => reject(signal?.reason));
+    const onAbort = (): void => {
+      const { reason } = signal as AbortSignal;
+      try {
+        writeSync(descriptor, '\n');
+      } catch {
+        // After a hang-up there is no terminal to end the line on.
+      }
+      finish(() => reject(reason instanceof InterruptedError ? new InterruptedError(reason.signal, true) : reason));
+    };
     lines.once('line', (line) => finish(() => resolve(line)));
     lines.once('close', () => finish(() => resolve('')));
     input.once('error', (error) => finish(() => reject(error)));

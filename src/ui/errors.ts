@@ -66,6 +66,7 @@ const bugTodo = 'This is a bug in doppel: please report it with the lines above.
 /** The message for a person, with a final newline: what happened, why, what to do, the error's code and the target's state. */
 export function errorText(error: unknown, target: TargetState): string {
   const document = errorDocument(error, target);
+  if (document.error.todo === '') return `${printable(document.error.message)}\n`;
   const heading = style(['red', 'bold'], 'doppel:', 'stderr');
   const lines = [`${heading} ${printable(message(error, document))}`];
   if (error instanceof DoppelError) lines.push(...causes(error).map(printable));

@@ -9,10 +9,11 @@ export class InterruptedError extends DoppelError {
   readonly exitCode = ExitCode.io;
   readonly signal: HandledSignal;
 
-  constructor(signal: HandledSignal) {
-    super(`Stopped by ${signal}.`, {
+  /** `asked`: stopped at the question, so that nothing was begun. */
+  constructor(signal: HandledSignal, asked = false) {
+    super(asked ? 'Stopped; nothing was written.' : `Stopped by ${signal}.`, {
       code: 'INTERRUPTED',
-      todo: 'Run the same command again to finish it.',
+      todo: asked ? '' : 'Run the same command again to finish it.',
       data: { signal },
     });
     this.signal = signal;

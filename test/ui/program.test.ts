@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -160,6 +161,35 @@ test('on a terminal the facts are shown and only "yes" is an answer', () => {
     assert.match(other.screen, /Not confirmed; nothing was written/);
   }
 });
+
+test('Ctrl-C at the question ends at once by the signal, with one line', async () => {
+  const command = `stty cols 100; trap : INT; ${[...program, 'ask'].join(' ')} </dev/null; echo "ended $?"`;
+  for (const stop of ['\u0003', 'SIGTERM'] as const) {
+    const child = spawn('script', ['--quiet', '--return', '--command', `bash -c '${command}'`, '/dev/null'], {
+      env: { ...env, TERM: 'xterm' },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    let screen = '';
+    let stopped = false;
+    child.stdout.setEncoding('utf8');
+    child.stdout.on('data', (text: string) => {
+      screen += text;
+      if (stopped || !screen.includes('to go on: ')) return;
+      stopped = true;
+      if (stop === '\u0003') child.stdin.write(stop);
+      else process.kill(Number(descendant(child.pid as number)), stop);
+    });
+    await once(child, 'close');
+    assert.match(screen, /to go on: (\^C)?\r\nStopped; nothing was written\.\r\n/);
+    assert.match(screen, stop === 'SIGTERM' ? /ended 143/ : /ended 130/);
+  }
+});
+
+/** The last process of a chain of only children. */
+function descendant(pid: number): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+  return children.length === 0 ? pid : descendant(Number(children[0]));
+}
 
 test('on a terminal progress is drawn as tasks, and the cursor comes back', () => {
   const { screen, code } = runOnTerminal('', 'work', 'well');

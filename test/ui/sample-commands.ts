@@ -2,7 +2,6 @@
 import { Args, Flags } from '@oclif/core';
 import { CorruptInputError } from '../../src/engine/errors.ts';
 import { BaseCommand, progressFlag, yesFlag } from '../../src/ui/base-command.ts';
-import { confirm } from '../../src/ui/confirm.ts';
 
 /** Fences, then waits for a signal, fails, or ends well. */
 class Work extends BaseCommand {
@@ -56,7 +55,9 @@ class Ask extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Ask);
-    await confirm({ statement: 'This overwrites disk.img.', facts: [['Host', 'web-07']] }, { yes: flags.yes });
+    // A clone asks after it has worked on its plan.
+    await this.work({ ...flags, progress: 'none' }, async () => undefined);
+    await this.confirm(flags, { statement: 'This overwrites disk.img.', facts: [['Host', 'web-07']] });
     this.show(flags, { confirmed: true }, 'Confirmed.\n');
   }
 }

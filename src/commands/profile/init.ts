@@ -12,32 +12,28 @@ other partitions stay. A blank disk gets a GPT first. Disks with an MBR need no 
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ProfileInit);
-    const [{ planInit, executeInit }, { describeRegion }, { formatBytes }, { confirm }, { optional }] = await Promise.all([
+    const [{ planInit, executeInit }, { describeRegion }, { formatBytes }, { optional }] = await Promise.all([
       import('../../engine/duplicate/init-profile.ts'),
       import('../../engine/profile/carriers/find.ts'),
       import('../../ui/format.ts'),
-      import('../../ui/confirm.ts'),
       import('../../ui/disk-view.ts'),
     ]);
     const plan = await planInit(args.target);
     const { target, disk, region, newTable } = plan;
     const notes = plan.notes.map((note) => `Note: ${note}\n`).join('');
-    if (!flags.json) process.stderr.write(notes);
+    if (!flags.json || !flags.yes) process.stderr.write(notes);
     const what = newTable ? `gives ${target.path} a new partition table` : `adds a partition to the table of ${target.path}`;
-    await confirm(
-      {
-        statement: `This ${what} with a profile region.`,
-        facts: [
-          ['Size', formatBytes(target.size)],
-          ...optional('Model', target.model),
-          ...optional('Serial', target.serial),
-          ['Now', disk.system?.hostname ?? (newTable ? 'no partition table' : 'no system was found on it')],
-          ['Region', describeRegion(region)],
-        ],
-      },
-      { yes: flags.yes },
-    );
-    await this.work(flags, () => executeInit(plan));
+    await this.confirm(flags, {
+      statement: `This ${what} with a profile region.`,
+      facts: [
+        ['Size', formatBytes(target.size)],
+        ...optional('Model', target.model),
+        ...optional('Serial', target.serial),
+        ['Now', disk.system?.hostname ?? (newTable ? 'no partition table' : 'no system was found on it')],
+        ['Region', describeRegion(region)],
+      ],
+    });
+    await this.work(flags, (run) => executeInit(plan, run));
     const next = `Give it a profile: doppel profile write ${target.path} FILE.yaml\n`;
     this.show(
       flags,

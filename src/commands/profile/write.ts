@@ -24,10 +24,9 @@ later clone makes the same machine. What was drawn before for the same host is k
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ProfileWrite);
-    const [{ planWriteProfile, executeWriteProfile }, { describeRegion }, { confirm }] = await Promise.all([
+    const [{ planWriteProfile, executeWriteProfile }, { describeRegion }] = await Promise.all([
       import('../../engine/duplicate/write-profile.ts'),
       import('../../engine/profile/carriers/find.ts'),
-      import('../../ui/confirm.ts'),
     ]);
     const request = {
       ...args,
@@ -38,18 +37,15 @@ later clone makes the same machine. What was drawn before for the same host is k
     const plan = await planWriteProfile(request);
     const { bundle, previous, region, target } = plan;
     const { host } = bundle.resolved;
-    await confirm(
-      {
-        statement: `This writes the profile of ${host} to ${target.path}.`,
-        facts: [
-          ['Until now', previous === undefined ? 'no profile' : `${previous.resolved.host}, generation ${plan.generation}`],
-          ['Machine id', bundle.generated.machineId],
-          ['Region', describeRegion(region)],
-        ],
-      },
-      { yes: flags.yes },
-    );
-    const generation = await this.work(flags, () => executeWriteProfile(plan));
+    await this.confirm(flags, {
+      statement: `This writes the profile of ${host} to ${target.path}.`,
+      facts: [
+        ['Until now', previous === undefined ? 'no profile' : `${previous.resolved.host}, generation ${plan.generation}`],
+        ['Machine id', bundle.generated.machineId],
+        ['Region', describeRegion(region)],
+      ],
+    });
+    const generation = await this.work(flags, (run) => executeWriteProfile(plan, run));
     const keys = bundle.generated.sshHostKeys.map(({ type }) => type);
     const document = {
       target,
