@@ -11,7 +11,7 @@ import { planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
 import { CloneRefusedError } from './errors.ts';
 import { touchedParts } from './persona-parts.ts';
-import { inOrderOfNeed, isUnclean, replayJournals } from './replay.ts';
+import { isSystemPart, isUnclean, replayJournals } from './replay.ts';
 import { type SystemPart, withSystem } from './system.ts';
 
 export interface PersonaTask {
@@ -30,10 +30,10 @@ export interface PersonaTask {
  * @throws CloneRefusedError when no system can be opened, and what planPersona and applyPersona throw
  */
 export async function personalizeTarget(target: GuardedTarget, task: PersonaTask): Promise<number> {
-  const [first = [], rest = []] = inOrderOfNeed(
-    (await partsOf(target, task.table)).filter((part) => task.replay?.has(part.number) === true && isUnclean(part)),
-  );
-  await replayJournals(first);
+  const unclean = (await partsOf(target, task.table)).filter((part) => task.replay?.has(part.number) === true && isUnclean(part));
+  // Every other part stays as the source has it, as long as nothing on it has to be read.
+  await replayJournals(unclean.filter(isSystemPart));
+  const rest = unclean.filter((part) => !isSystemPart(part));
   try {
     return await personalize(target, task);
   } catch (error) {

@@ -112,8 +112,9 @@ class CloneRun {
   }
 
   async #writeProfile(region: Region, bundle: Bundle): Promise<void> {
-    const { targetId } = bundle;
-    await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), { targetId, replaceTarget: true });
+    // The plan has made sure that what is there may be replaced, damaged or not.
+    const options = { targetId: bundle.targetId, replaceTarget: true, replaceDamaged: true };
+    await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), options);
   }
 
   async #duplicate(): Promise<Omit<CloneResult, 'runId' | 'regions' | 'seconds'>> {

@@ -20,6 +20,12 @@ export function parseExpectation(text: string): Expectation {
       todo: `Write KEY=VALUE with one of ${expectationKeys.join(', ')}; sizes in bytes.`,
     });
   }
+  if (key === 'size' && !/^\d+$/.test(value)) {
+    throw new UsageError(`--expect "${text}" is not understood: the size is a number in bytes`, {
+      code: 'BAD_EXPECTATION',
+      todo: '"doppel inspect TARGET --json" tells the size in bytes, as do lsblk -b and stat -c %s.',
+    });
+  }
   return { key, value };
 }
 

@@ -66,7 +66,7 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
       const kept = await facts.targetKept();
       const bundle = await makeBundle(loaded, {
         kept,
-        ...(existing === undefined ? {} : { previous: existing, targetId: existing.targetId }),
+        ...(existing?.resolved.host === loaded.resolved.host ? { previous: existing, targetId: existing.targetId } : {}),
       });
       return replaceUnlessSame(request, facts, bundle);
     }
@@ -96,6 +96,8 @@ function replaceUnlessSame(request: IdentityRequest, { target, targetProfile }: 
   const existing = targetProfile?.bundle;
   if (existing === undefined) return { bundle, writeReason: `the region of ${target.name} holds no profile yet` };
   if (isDeepStrictEqual(existing, bundle)) return { bundle: existing };
+  if (existing.targetId === bundle.targetId)
+    return { bundle, writeReason: `the profile of ${bundle.resolved.host} is brought up to date` };
   if (!request.replaceProfile) {
     throw new CloneRefusedError(
       'PROFILE_EXISTS',

@@ -1,4 +1,5 @@
 /** Makes a profile region on a target: a partition in the alignment gap, and the table on a blank disk. */
+import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import { openTarget } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
@@ -39,17 +40,13 @@ export async function planInit(path: string): Promise<InitPlan> {
     const gap = gapOf(table, disk);
     const occupied = disk.table === undefined ? IntervalSet.empty : await dataIn(target, gap, await allocationOf(target));
     const placed = placeRegion(table, target.size, occupied, path);
-    const notes = [...disk.notes];
-    if (disk.table === undefined && (await holdsData(target)))
-      notes.push(
-        'the disk has no partition table and no file system that is known, but it is not blank: what is on it will be lost',
-      );
+    if (disk.table === undefined && (await holdsData(target))) throw notBlank(path);
     return {
       target: await imageIdentity(path, target.size, disk.sectorSize),
       disk,
       ...placed,
       newTable: disk.table === undefined,
-      notes,
+      notes: disk.notes,
       precondition: await sighting(target, disk.table, []),
     };
   } finally {
@@ -58,7 +55,7 @@ export async function planInit(path: string): Promise<InitPlan> {
 }
 
 /** Writes the table, and blanks the region when the table is new. */
-export async function executeInit(plan: InitPlan): Promise<void> {
+export async function executeInit(plan: InitPlan, { onEvent = ignoreEvents }: RunOptions = {}): Promise<void> {
   const { path } = plan.target;
   const target = await openTarget(path);
   try {
@@ -69,6 +66,7 @@ export async function executeInit(plan: InitPlan): Promise<void> {
     await guarded.flush();
     const bootCode = plan.table.mbr.subarray(0, bootCodeSize);
     await writeTable(guarded, encodeTable(plan.table, target.size, plan.newTable ? {} : { bootCode }));
+    onEvent({ type: 'target', state: 'committed' });
   } finally {
     await target.close();
   }
@@ -126,6 +124,15 @@ function gapOf(table: PartitionTable, disk: Disk): IntervalSet {
       offset: 0,
       length: Math.min(disk.size, ...table.entries.map((entry) => entryRange(entry, table.sectorSize).offset)),
     }),
+  );
+}
+
+function notBlank(path: string): CloneRefusedError {
+  return new CloneRefusedError(
+    'NOT_BLANK',
+    `${path} has no partition table and no file system that is known, but it is not blank: its first or last MiB holds data`,
+    `If that may be lost, clear it first: blkdiscard -z ${path}, or for a file truncate -s 0 ${path} and truncate to its size again.`,
+    { target: path },
   );
 }
 

@@ -18,13 +18,13 @@ import { loadersOn } from './loaders.ts';
 import type { ClonePlan, UnusedMode } from './plan.ts';
 import { type Layout, layOut } from './plan-layout.ts';
 import { previewPersona, type SeenPersona } from './plan-persona.ts';
-import { needsRoot, refuseSource, sameStorage } from './plan-refusals.ts';
+import { needsRoot, refuseSource, refuseUnknownParts, sameStorage } from './plan-refusals.ts';
 import { fenceFor, type KindChoice } from './plan-table.ts';
 import { plannedParts } from './planned-parts.ts';
 import { sighting } from './preconditions.ts';
 import { isUnclean } from './replay.ts';
 import { sampleRate } from './sample-rate.ts';
-import { readStoredProfile, type StoredProfile } from './stored-profile.ts';
+import { readReplaceableProfile, readStoredProfile, type StoredProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
 
 export interface CloneRequest {
@@ -73,6 +73,8 @@ interface Found extends Images {
   readonly sourceDisk: Disk;
   readonly targetDisk: Disk;
   readonly stored: StoredProfile | undefined;
+  /** Why the target's profile, which is replaced, cannot be read. */
+  readonly damage: string | undefined;
   readonly identity: ChosenIdentity;
   readonly layout: Layout;
   readonly allocation: Allocation;
@@ -87,13 +89,21 @@ async function look(request: CloneRequest, images: Images): Promise<Found> {
   const sourceDisk = await surveyDisk(source, { ...windows(source), kinds: request.kindOverrides });
   const targetDisk = await surveyDisk(target, windows(target));
   refuseSource(sourceDisk);
+  refuseUnknownParts(sourceDisk, request.kindOverrides);
   checkExpectations(
     request.expect,
     await imageIdentity(request.target, target.size, target.sectorSize),
     targetDisk.system?.hostname,
   );
 
-  const stored = request.identity.choice === 'none' ? undefined : await readStoredProfile(target, targetDisk.regions);
+  const { stored, damage } =
+    request.identity.choice === 'none'
+      ? { stored: undefined }
+      : await readReplaceableProfile(
+          target,
+          targetDisk.regions,
+          request.identity.replaceProfile && request.identity.choice !== 'target',
+        );
   const identity = await chooseIdentity(request.identity, {
     source: sourceDisk,
     target: targetDisk,
@@ -124,7 +134,7 @@ async function look(request: CloneRequest, images: Images): Promise<Found> {
       identity.bundle,
       request.identity.choice === 'source' ? undefined : sourceDisk.system?.machineId,
     ));
-  return { ...images, sourceDisk, targetDisk, stored, identity, layout, allocation, contents, persona };
+  return { ...images, sourceDisk, targetDisk, stored, damage, identity, layout, allocation, contents, persona };
 }
 
 async function assemble(request: CloneRequest, found: Found): Promise<ClonePlan> {
@@ -218,6 +228,7 @@ function remarks({
   sourceDisk,
   targetDisk,
   stored,
+  damage,
   layout,
   contents,
   persona,
@@ -233,9 +244,23 @@ function remarks({
     warnings: [
       ...writers.map(({ what }) => `the source is in use and may change while it is copied: ${what}`),
       ...(stored?.problems ?? []).map((problem) => `the target's profile was read, but ${problem}`),
+      ...(damage === undefined ? [] : [`the target's profile is replaced without having been read: ${damage}`]),
+      ...missingMounts(sourceDisk, layout),
       ...(persona?.warnings ?? []),
     ],
   };
+}
+
+/** Parts that the copied system mounts and that the target will not have. */
+function missingMounts(source: Disk, { copied, kept }: Layout): string[] {
+  if (!copied.some(({ mountPoint }) => mountPoint === '/')) return [];
+  return source.parts
+    .filter((part) => part.mountPoint !== undefined && part.kind !== 'profile' && !copied.includes(part))
+    .filter((part) => !kept.some(({ kind, mountPoint }) => kind === part.kind || mountPoint === part.mountPoint))
+    .map(
+      (part) =>
+        `${part.label} is not copied, and the target has none of its kind (${part.kind}): the system will miss ${part.mountPoint}`,
+    );
 }
 
 function hull(set: IntervalSet): ByteRange {

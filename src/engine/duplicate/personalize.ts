@@ -98,7 +98,9 @@ export async function executePersonalize(plan: PersonalizePlan, options: RunOpti
     onEvent({ type: 'phase', phase: 'persona', title: `Making it ${bundle.resolved.host}` });
     const signal = options.signal === undefined ? {} : { signal: options.signal };
     try {
-      return await personalizeTarget(guarded, { table: disk.table, bundle, writable: personaParts, ...signal });
+      const changed = await personalizeTarget(guarded, { table: disk.table, bundle, writable: personaParts, ...signal });
+      onEvent({ type: 'target', state: 'committed' });
+      return changed;
     } finally {
       await guarded.flush();
       await checkRegions(target, disk.regions, before);

@@ -17,6 +17,7 @@ export interface Layout {
   readonly copied: readonly Part[];
   /** Parts of the target that stay, with their numbers after the run. */
   readonly kept: readonly Part[];
+  /** Parts of the target whose numbers nobody has afterwards. */
   readonly removed: readonly Part[];
   readonly regions: readonly Region[];
   /** The region that the run writes a bundle to. */
@@ -103,13 +104,24 @@ function partitioned(request: LayoutRequest & { readonly source: Disk & { readon
   const keptEntries = new Map(
     merged.parts.filter(({ origin }) => origin === 'kept').map(({ from, entry }) => [from.number, entry]),
   );
+  const copied = source.parts.filter((part) => brought.has(part.number));
+  if (copied.length === 0) {
+    throw new CloneRefusedError(
+      'NOTHING_TO_COPY',
+      `no part of ${source.name} is left to copy`,
+      `Change --only and --skip. Its parts: ${source.parts.map(({ number, kind }) => `${number} (${kind})`).join(', ')}.`,
+      { source: source.name },
+    );
+  }
   const common = {
-    copied: source.parts.filter((part) => brought.has(part.number)),
+    copied,
     kept: target.parts.flatMap((part) => {
       const entry = keptEntries.get(part.number);
       return entry === undefined ? [] : [{ ...part, entry, number: entry.number }];
     }),
-    removed: target.parts.filter((part) => !keptEntries.has(part.number) && part.kind !== 'profile'),
+    removed: target.parts.filter(
+      (part) => part.kind !== 'profile' && !keptEntries.has(part.number) && !copied.some((other) => other.number === part.number),
+    ),
     loaders,
     withheld: 0,
     notes: [

@@ -1,4 +1,6 @@
 /** What a clone does not begin with, whatever the target is. */
+import { UsageError } from '../errors.ts';
+import type { PartKind } from '../layout/contract.ts';
 import type { Disk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
 
@@ -46,4 +48,14 @@ export function sameStorage(source: string, target: string): CloneRefusedError {
     'Name another target.',
     { source, target },
   );
+}
+
+/** @throws UsageError when a kind is given to a part that is not there */
+export function refuseUnknownParts({ name, parts }: Disk, kinds: ReadonlyMap<number, PartKind>): void {
+  const unknown = [...kinds.keys()].find((number) => !parts.some((part) => part.number === number));
+  if (unknown === undefined) return;
+  throw new UsageError(`--kind ${unknown}=${kinds.get(unknown)}: ${name} has no part ${unknown}`, {
+    code: 'NO_SUCH_PART',
+    todo: `Its parts are ${parts.map(({ number }) => number).join(', ')}: see doppel inspect ${name}.`,
+  });
 }

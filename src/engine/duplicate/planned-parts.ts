@@ -40,7 +40,7 @@ export function plannedParts(
       ...plain(part),
       ...nothing,
       fate: 'removed' as const,
-      how: 'on the target now; gone afterwards',
+      how: 'the source has no such part',
     })),
   ];
 }

@@ -8,11 +8,9 @@ export function isUnclean({ fs }: Pick<SystemPart, 'fs'>): boolean {
   return fs !== undefined && fs.state === 'unclean' && mountable.has(fs.type);
 }
 
-/** Those that hold the system first: often nothing else has to be touched. */
-export function inOrderOfNeed(unclean: readonly SystemPart[]): SystemPart[][] {
-  const system = unclean.filter((part) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');
-  const others = unclean.filter((part) => !system.includes(part));
-  return [system, others].filter((group) => group.length > 0);
+/** Whether the part's type says that it belongs to the system. */
+export function isSystemPart({ entry, fs }: Pick<SystemPart, 'entry' | 'fs'>): boolean {
+  return entry !== undefined && kindOf({ entry, fs }) === 'os';
 }
 
 /** @throws ToolFailedError when a file system cannot be mounted */

@@ -1,4 +1,5 @@
 /** The profile that a disk's protected region holds. */
+import { CorruptInputError, ProfileError } from '../errors.ts';
 import type { ImageSource } from '../image/contract.ts';
 import { decodeBundle } from '../profile/bundle.ts';
 import { readContainer } from '../profile/container.ts';
@@ -35,6 +36,28 @@ export async function readStoredProfile(image: ImageSource, regions: readonly Re
     );
   }
   return found[0];
+}
+
+/** What `--replace-profile` may replace: also a profile that is too damaged to be read. */
+export interface Replaceable {
+  readonly stored: StoredProfile | undefined;
+  /** Why the profile that is there cannot be read; only with `replace`. */
+  readonly damage?: string;
+}
+
+/** @throws what readStoredProfile throws, but not for damage when the profile is to be replaced anyway */
+export async function readReplaceableProfile(
+  image: ImageSource,
+  regions: readonly Region[],
+  replace: boolean,
+): Promise<Replaceable> {
+  try {
+    return { stored: await readStoredProfile(image, regions) };
+  } catch (error) {
+    const damaged = error instanceof CorruptInputError || error instanceof ProfileError;
+    if (!replace || !damaged) throw error;
+    return { stored: undefined, damage: error.message };
+  }
 }
 
 async function readRegion(image: ImageSource, region: Region): Promise<StoredProfile | undefined> {

@@ -1,4 +1,5 @@
 /** Draws an identity from a profile and stores it in a target's protected region. */
+import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import { openTarget } from '../image/open.ts';
 import { encodeBundle, makeBundle } from '../profile/bundle.ts';
@@ -13,7 +14,7 @@ import { CloneRefusedError } from './errors.ts';
 import { keptIdentity } from './kept.ts';
 import { placeRegion } from './plan-table.ts';
 import { recheckOne, type Sighting, sighting } from './preconditions.ts';
-import { readStoredProfile } from './stored-profile.ts';
+import { readReplaceableProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
 
 export interface WriteProfileRequest {
@@ -34,6 +35,9 @@ export interface WriteProfilePlan {
   readonly bundle: Bundle;
   /** Who the target is by the profile that is replaced. */
   readonly previous?: Bundle;
+  /** Why the profile that is replaced cannot be read. */
+  readonly damage?: string;
+  /** 0 when there is none, or none that can be read. */
   readonly generation: number;
   readonly precondition: Sighting;
 }
@@ -45,7 +49,7 @@ export async function planWriteProfile(request: WriteProfileRequest): Promise<Wr
   try {
     const openWindow = readOnlyWindows(target);
     const disk = await surveyDisk(target, process.getuid?.() === 0 ? { openWindow } : {});
-    const stored = await readStoredProfile(target, disk.regions);
+    const { stored, damage } = await readReplaceableProfile(target, disk.regions, request.replaceProfile);
     const sameHost = stored?.bundle.resolved.host === loaded.resolved.host;
     if (stored !== undefined && !sameHost && !request.replaceProfile) {
       throw new CloneRefusedError(
@@ -68,6 +72,7 @@ export async function planWriteProfile(request: WriteProfileRequest): Promise<Wr
       region,
       bundle,
       ...(stored === undefined ? {} : { previous: stored.bundle }),
+      ...(damage === undefined ? {} : { damage }),
       generation: stored?.generation ?? 0,
       precondition: await sighting(target, disk.table, [region]),
     };
@@ -77,16 +82,18 @@ export async function planWriteProfile(request: WriteProfileRequest): Promise<Wr
 }
 
 /** Answers the generation that the region has now. @throws the errors of writeContainer */
-export async function executeWriteProfile(plan: WriteProfilePlan): Promise<number> {
+export async function executeWriteProfile(plan: WriteProfilePlan, { onEvent = ignoreEvents }: RunOptions = {}): Promise<number> {
   const target = await openTarget(plan.target.path);
   try {
     await recheckOne('target', plan.precondition, target);
     const { targetId } = plan.bundle;
+    const expected = plan.damage === undefined ? { expectGeneration: plan.generation } : { replaceDamaged: true };
     const written = await writeContainer(regionWriter(target, plan.region), plan.region, encodeBundle(plan.bundle), {
       targetId,
-      expectGeneration: plan.generation,
-      replaceTarget: plan.previous !== undefined && plan.previous.targetId !== targetId,
+      replaceTarget: plan.damage !== undefined || (plan.previous !== undefined && plan.previous.targetId !== targetId),
+      ...expected,
     });
+    onEvent({ type: 'target', state: 'committed' });
     return written.generation;
   } finally {
     await target.close();

@@ -11,11 +11,14 @@ export class ImageIoError extends IoError {
     options: { offset?: number; length?: number; cause?: unknown; detail?: string },
   ) {
     const { offset, length, cause } = options;
+    const { code, path } = (cause ?? {}) as NodeJS.ErrnoException;
+    const missing = (code === 'ENOENT' || code === 'ENOTDIR') && path === image;
     const reason = options.detail ?? (cause instanceof Error ? cause.message : String(cause));
     const place = offset === undefined ? '' : ` of ${length} bytes at byte ${offset}`;
-    super(`${operation}${place} failed on ${image}: ${reason}`, {
+    const absent = image === '' ? 'the path of a disk image is empty' : `${image} does not exist`;
+    super(missing ? absent : `${operation}${place} failed on ${image}: ${reason}`, {
       code: 'IMAGE_IO',
-      todo: hints[operation],
+      todo: missing ? missingTodo(image) : hints[operation],
       data: { image, operation, offset, length },
       cause,
     });
@@ -32,6 +35,13 @@ const hints: Record<ImageOperation, string> = {
   lock: 'The file system that holds it has no locks (flock). Copy the image to one that has.',
   examine: 'Check the path and your permissions.',
 };
+
+function missingTodo(image: string): string {
+  if (image === '') return 'Was a variable empty? Name a raw disk image, or a block device such as /dev/sdb.';
+  return image.startsWith('/dev/')
+    ? 'Is the disk attached? "lsblk" lists the block devices.'
+    : `Check the path. For a new target make an empty disk first, as: truncate -s 8G ${shellWord(image)}`;
+}
 
 /** A path as a shell takes it, for commands that are to be typed. */
 export function shellWord(path: string): string {
@@ -82,7 +92,7 @@ export class TruncatedImageError extends CorruptInputError {
       code: 'TRUNCATED_IMAGE',
       todo:
         size === 0
-          ? `Give it a size first, as: truncate -s 8G ${shellWord(image)}`
+          ? `A source must hold a disk: check that it is the right file. A new target needs a size first, as: truncate -s 8G ${shellWord(image)}`
           : 'Was it cut off when it was copied? Copy it again and compare checksums.',
       data: { image, size },
     });

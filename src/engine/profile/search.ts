@@ -53,6 +53,14 @@ const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes(codeOf(erro
 
 function unreadable(file: string, cause: unknown): ProfileError {
   const missing = isMissing(cause);
+  if (codeOf(cause) === 'EISDIR') {
+    return new ProfileError(`${file} is a directory, not a profile`, {
+      code: 'PROFILE_UNREADABLE',
+      todo: `Name the YAML file in it, as ${join(file, 'web-07.yaml')}.`,
+      data: { file },
+      cause,
+    });
+  }
   return new ProfileError(
     missing ? `there is no profile ${file}` : `cannot read the profile ${file}: ${(cause as Error).message}`,
     {
@@ -126,7 +134,13 @@ async function profileFiles(directory: string, named: readonly string[]): Promis
     return wanted.sort();
   } catch (error) {
     if (isMissing(error) && !named.some((one) => resolve(one) === directory)) return [];
-    throw unreadable(directory, error);
+    if (!isMissing(error)) throw unreadable(directory, error);
+    throw new ProfileError(`the directory ${directory} does not exist`, {
+      code: 'PROFILE_NOT_FOUND',
+      todo: 'Check --profiles: it names a directory with profiles.',
+      data: { file: directory },
+      cause: error,
+    });
   }
 }
 
