@@ -91,7 +91,7 @@ profile, and only then TARGET can boot. Killed at any time, the same command fin
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }
-    if (!flags.json || !flags.yes) process.stderr.write(`${view.planText(plan, { diff: false })}\n`);
+    if (this.showsPlan(flags)) process.stderr.write(`${view.planText(plan, { diff: false })}\n`);
     await this.confirm(flags, { statement: `This overwrites ${plan.target.path}.`, facts: view.targetFacts(plan) });
     const result = await this.work(flags, (run) => executeClone(plan, run));
     this.show(flags, { plan: view.planDocument(plan), result }, cloneText(plan, result));

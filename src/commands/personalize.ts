@@ -38,7 +38,7 @@ export default class Personalize extends BaseCommand {
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }
-    if (!flags.json || !flags.yes) process.stderr.write(`${renderDiff(changes)}${notes}`);
+    if (this.showsPlan(flags)) process.stderr.write(`${renderDiff(changes)}${notes}`);
     const now = plan.disk.system?.hostname ?? '(no host name)';
     await this.confirm(flags, {
       statement: `This changes ${changes.length} files of ${now} on ${args.target}.`,

@@ -62,6 +62,11 @@ export abstract class BaseCommand extends Command {
     await confirm(question, { yes: flags.yes, signal: interruption() });
   }
 
+  /** Whether a plan is shown on stderr: to whoever is asked, and to everybody whose stderr is no stream of JSON lines. */
+  protected showsPlan(flags: CommonFlags & { readonly yes: boolean }): boolean {
+    return !flags.yes || (!flags.json && flags.progress !== 'json');
+  }
+
   /** Prints the result: with `--json` the document and the target's state, else the text, which ends in a newline. */
   protected show(flags: CommonFlags, document: object, text: string): void {
     process.stdout.write(flags.json ? `${JSON.stringify({ ...document, target: targetState() }, jsonValue, 2)}\n` : text);

@@ -21,7 +21,7 @@ other partitions stay. A blank disk gets a GPT first. Disks with an MBR need no 
     const plan = await planInit(args.target);
     const { target, disk, region, newTable } = plan;
     const notes = plan.notes.map((note) => `Note: ${note}\n`).join('');
-    if (!flags.json || !flags.yes) process.stderr.write(notes);
+    if (this.showsPlan(flags)) process.stderr.write(notes);
     const what = newTable ? `gives ${target.path} a new partition table` : `adds a partition to the table of ${target.path}`;
     await this.confirm(flags, {
       statement: `This ${what} with a profile region.`,
