@@ -219,6 +219,30 @@ test('what cannot be mounted is refused with a reason, and leaves no process', (
     }),
   ));
 
+test('what the host unmounts while a system is open is really unmounted, and its device free', () =>
+  withImages(async (images) => {
+    const other = join(images.directory, 'other.img');
+    run('truncate', '-s', '16M', other);
+    run('mkfs.ext4', '-q', other);
+    const place = join(images.directory, 'a place with blanks');
+    mkdirSync(place);
+    run('mount', '-o', 'loop', other, place);
+    const loop = run('losetup', '-j', other).split(':')[0] as string;
+    try {
+      await withLoops(async (attach) => {
+        const tree = await openMountedSystem({ root: { device: attach(images.root), type: 'ext4' }, mounts: [], readOnly: true });
+        await using(tree, async () => {
+          run('umount', place);
+          // The kernel detaches the loop device a moment later.
+          for (let tries = 0; tries < 50 && run('losetup', '-j', other) !== ''; tries++) await sleep(100);
+          assert.is(run('losetup', '-j', other), '', `${loop} is free`);
+        });
+      });
+    } finally {
+      if (mountsOfHost().includes(`${loop} `)) run('umount', place);
+    }
+  }));
+
 test('after kill -9 of its owner no mount and no process is left', () =>
   withImages((images) =>
     withLoops(async (loop) => {

@@ -113,6 +113,24 @@ function mountArguments({ device, type }: MountRequest, place: string, readOnly:
   return ['-n', '-c', '-t', type, '-o', `${own},nosuid,nodev,noexec,noatime`, '--', device, place];
 }
 
+/**
+ * The new namespace begins with copies of all mounts of the host. They are let go, but for what the tools here need: else a file
+ * system that the host unmounts meanwhile would live on in here, with its device busy and its last writes not yet on the disk.
+ */
+const holder = `
+mounts=$(cat /proc/self/mountinfo)
+while read -r _ _ _ _ at _; do
+  at=$(printf %b "$at")
+  case "$at" in
+    / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/* | /usr | /usr/* | /bin | /sbin | /lib* | /etc | /etc/* | /nix | /nix/* | /gnu | /gnu/*) ;;
+    *) umount -n -l "$at" 2>/dev/null ;;
+  esac
+done <<END
+$mounts
+END
+echo ready && read -r _
+exit 0`;
+
 /** A child in a mount namespace of its own, and commands run in it. */
 class Namespace {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
@@ -126,7 +144,7 @@ class Namespace {
   }
 
   static async open(): Promise<Namespace> {
-    const args = ['--mount', '--propagation', 'private', '--', 'sh', '-c', 'echo ready && read -r _; exit 0'];
+    const args = ['--mount', '--propagation', 'slave', '--', 'sh', '-c', holder];
     // A session of its own: Ctrl-C reaches doppel, which then closes what it opened, and not the holder of the mounts.
     const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, cwd: '/' });
     const namespace = new Namespace(child);
