@@ -3,6 +3,7 @@ import { DoppelError, ExitCode } from '../engine/errors.ts';
 import type { TargetState } from '../engine/events.ts';
 import { printable } from './format.ts';
 import { style } from './style.ts';
+import { usageMistake } from './usage.ts';
 
 /** What `--json` prints when a command fails. */
 export interface ErrorDocument {
@@ -40,7 +41,8 @@ export function exitCodeOf(error: unknown): number {
   return ExitCode.bug;
 }
 
-export function errorDocument(error: unknown, target: TargetState): ErrorDocument {
+/** `commands`: the ids of those that exist, for suggestions. */
+export function errorDocument(error: unknown, target: TargetState, commands: readonly string[] = []): ErrorDocument {
   const exitCode = exitCodeOf(error);
   if (error instanceof DoppelError) {
     const { code, message, todo, data } = error;
@@ -48,24 +50,17 @@ export function errorDocument(error: unknown, target: TargetState): ErrorDocumen
   }
   const message = error instanceof Error ? error.message : String(error);
   if (isOclifError(error)) {
-    return { error: { code: 'USAGE', message: usageMessage(message), todo: usageTodo, exitCode, data: {} }, target };
+    return { error: { code: 'USAGE', ...usageMistake(error, commands), exitCode, data: {} }, target };
   }
   const stack = error instanceof Error && error.stack !== undefined ? { stack: error.stack } : {};
   return { error: { code: 'BUG', message, todo: bugTodo, exitCode, data: {}, ...stack }, target };
 }
 
-/** oclif takes all words of a line that it does not know for the command's name, joined by colons. */
-function usageMessage(message: string): string {
-  const unknown = /^command (\S+) not found$/.exec(message)?.[1];
-  return unknown === undefined ? firstLine(message) : `there is no command \`doppel ${unknown.replaceAll(':', ' ')}\`.`;
-}
-
-const usageTodo = 'Add --help to see what the command takes.';
 const bugTodo = 'This is a bug in doppel: please report it with the lines above.';
 
 /** The message for a person, with a final newline: what happened, why, what to do, the error's code and the target's state. */
-export function errorText(error: unknown, target: TargetState): string {
-  const document = errorDocument(error, target);
+export function errorText(error: unknown, target: TargetState, commands: readonly string[] = []): string {
+  const document = errorDocument(error, target, commands);
   if (document.error.todo === '') return `${printable(document.error.message)}\n`;
   const heading = style(['red', 'bold'], 'doppel:', 'stderr');
   const lines = [`${heading} ${printable(message(error, document))}`];
@@ -73,9 +68,8 @@ export function errorText(error: unknown, target: TargetState): string {
   if (document.error.stack !== undefined) lines.push(...stackLines(error).map(printable));
   lines.push(`  ${printable(document.error.todo)}`);
   // A command line that was not understood has touched nothing, and nobody would think it had.
-  if (document.error.code !== 'USAGE') {
-    lines.push(style('dim', `  ${document.error.code} (exit ${document.error.exitCode}), target ${target}`, 'stderr'));
-  }
+  const state = exitCodeOf(error) === ExitCode.usage ? '' : `, target ${target}`;
+  lines.push(style('dim', `  ${document.error.code} (exit ${document.error.exitCode})${state}`, 'stderr'));
   return `${lines.join('\n')}\n`;
 }
 

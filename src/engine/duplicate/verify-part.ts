@@ -4,7 +4,7 @@ import { attachLoop } from '../image/loop.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
 import { ToolFailedError } from '../persona/errors.ts';
 import { type MountedTree, openMountedSystem } from '../persona/trees/mounted.ts';
-import type { IntervalSet } from '../protect/intervals.ts';
+import { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, type Contents, contentsOf } from './contents.ts';
 import type { Part } from './disk.ts';
 import type { PartChanges } from './persona-parts.ts';
@@ -105,6 +105,8 @@ export async function compareByFiles(
   options: CopyOptions,
 ): Promise<VerifiedPart> {
   const type = part.fs?.type ?? '';
+  const boot = type.startsWith('ext') ? await compareBootBlock(pair, part, options) : undefined;
+  if (boot?.equal === false) return boot;
   const common = { part: changes, ...options };
   return withWindow(pair.source.path, part.range, (source) =>
     withWindow(pair.target.path, part.range, async (target) => {
@@ -126,6 +128,13 @@ export async function compareByFiles(
       }
     }),
   );
+}
+
+/** Boot code before the superblock of ext2/3/4, which no file holds. */
+async function compareBootBlock(pair: DiskPair, part: Part, options: CopyOptions): Promise<VerifiedPart> {
+  const data = IntervalSet.of({ offset: part.range.offset, length: Math.min(1024, part.range.length) });
+  const range = await firstDifferingBytes({ ...options, ...lanesOf(pair), data, zero: IntervalSet.empty });
+  return byBlocks(named(part), { data, zero: IntervalSet.empty }, part.range, range && { range, used: 'used' });
 }
 
 function mounted(device: string, type: string): Promise<MountedTree> {

@@ -32,7 +32,7 @@ export interface VerifyRequest {
   /** Paths of raw images or block devices. */
   readonly source: string;
   readonly target: string;
-  /** Whom the target shall be. `target`: whom its own region says, or a plain copy where there is no profile. */
+  /** Whom the target shall be. `target`: whom its own region says. */
   readonly as: IdentityChoice;
   /** YAML file, for `file`. */
   readonly file?: string;
@@ -160,7 +160,14 @@ class Verification {
     const stored = await readStoredProfile(this.#target, target.regions);
     const notes = (stored?.problems ?? []).map((problem) => `the target's profile was read, but ${problem}`);
     if (as === 'target') {
-      if (stored === undefined) return { differences: [], notes: ['the target has no profile: compared as a plain copy'] };
+      if (stored === undefined) {
+        throw new CloneRefusedError(
+          'NO_PROFILE',
+          `${target.name} has no profile that says whom it shall be`,
+          'Add --as none to compare it as a plain copy; if it should have a profile, that is lost.',
+          { target: target.name },
+        );
+      }
       return { bundle: stored.bundle, differences: [], notes };
     }
     const { bundle, writeReason } = await chooseIdentity(

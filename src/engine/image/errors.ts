@@ -20,7 +20,7 @@ export class ImageIoError extends IoError {
       code: 'IMAGE_IO',
       todo: missing ? missingTodo(image) : hints[operation],
       data: { image, operation, offset, length },
-      cause,
+      ...(missing ? {} : { cause }),
     });
   }
 }

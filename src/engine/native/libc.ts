@@ -204,6 +204,23 @@ export async function rereadPartitions(fd: number): Promise<void> {
   await call('ioctl', fd, BLKRRPART, new Uint8Array(8));
 }
 
+/** Numbers from linux/fs.h; the flags are 32 bits, whatever the name of the request says. */
+const FS_IOC_GETFLAGS = 0x80086601;
+const FS_IOC_SETFLAGS = 0x40086602;
+
+/** The flags that chattr(1) sets, of an open file or directory. ENOTTY or EOPNOTSUPP where the file system has none. */
+export function inodeFlags(fd: number): number {
+  const word = new Uint8Array(8);
+  callSync('ioctl', fd, FS_IOC_GETFLAGS, word);
+  return new DataView(word.buffer).getUint32(0, true);
+}
+
+export function setInodeFlags(fd: number, flags: number): void {
+  const word = new Uint8Array(8);
+  new DataView(word.buffer).setUint32(0, flags, true);
+  callSync('ioctl', fd, FS_IOC_SETFLAGS, word);
+}
+
 /** Numbers and structures from linux/loop.h. */
 const LOOP_GET_STATUS64 = 0x4c05;
 const LOOP_CONFIGURE = 0x4c0a;

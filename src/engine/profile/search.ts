@@ -58,7 +58,6 @@ function unreadable(file: string, cause: unknown): ProfileError {
       code: 'PROFILE_UNREADABLE',
       todo: `Name the YAML file in it, as ${join(file, 'web-07.yaml')}.`,
       data: { file },
-      cause,
     });
   }
   return new ProfileError(
@@ -88,7 +87,13 @@ export async function readProfileBytes(file: string): Promise<Uint8Array> {
       await handle.close();
     }
   } catch (error) {
-    throw unreadable(file, error);
+    const base = isMissing(error) ? await findProfile(file, searchDirectories([])) : undefined;
+    if (base === undefined) throw unreadable(file, error);
+    throw new ProfileError(`there is no file ${file}; a base of that name is for other profiles to extend`, {
+      code: 'PROFILE_NOT_FOUND',
+      todo: `Name a file, as web-07.yaml, that says "extends: [${file}]" and who the target is. The base is ${base}.`,
+      data: { file, base },
+    });
   }
 }
 
@@ -139,7 +144,6 @@ async function profileFiles(directory: string, named: readonly string[]): Promis
       code: 'PROFILE_NOT_FOUND',
       todo: 'Check --profiles: it names a directory with profiles.',
       data: { file: directory },
-      cause: error,
     });
   }
 }

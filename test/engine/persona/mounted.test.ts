@@ -219,6 +219,28 @@ test('what cannot be mounted is refused with a reason, and leaves no process', (
     }),
   ));
 
+test('immutable files and directories are rewritten, and immutable again afterwards', () =>
+  withImages(async (images) => {
+    const device = (attach: (image: string) => string) => ({ root: { device: attach(images.root), type: 'ext4' }, mounts: [] });
+    const place = join(images.directory, 'flags');
+    mkdirSync(place);
+    run('mount', '-o', 'loop', images.root, place);
+    run('chattr', '+i', join(place, 'etc/hostname'), join(place, 'etc/systemd'));
+    run('umount', place);
+    await withLoops(async (attach) => {
+      const tree = await openMountedSystem({ ...device(attach), readOnly: false });
+      await using(tree, async () => {
+        await applyPersona(tree, await planPersona(tree, bundle({ network: lan })));
+      });
+    });
+    run('mount', '-o', 'loop', images.root, place);
+    const flags = run('lsattr', '-d', join(place, 'etc/hostname'), join(place, 'etc/systemd'));
+    const name = readFileSync(join(place, 'etc/hostname'), 'utf8');
+    run('umount', place);
+    assert.match(flags, /^----i.*hostname\n----i.*systemd\n$/);
+    assert.is(name, 'web-07\n');
+  }));
+
 test('what the host unmounts while a system is open is really unmounted, and its device free', () =>
   withImages(async (images) => {
     const other = join(images.directory, 'other.img');

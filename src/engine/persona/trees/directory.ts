@@ -17,6 +17,7 @@ import {
 import { getXattr, listXattrs, setXattr } from '../../native/xattr.ts';
 import { TargetFileError, UnusableFileError } from '../errors.ts';
 import type { FileStat, FileState, WritableTree } from '../tree.ts';
+import { despiteFlags } from './immutable.ts';
 import { baseName, parentOf, resolveInside } from './resolve.ts';
 
 /** Configuration files are small; more is a mistake or an attack. Bytes. */
@@ -154,7 +155,8 @@ export class DirectoryTree implements WritableTree {
     if (old?.type === 'directory' && (state.type === 'file' || state.type === 'symlink')) {
       throw new UnusableFileError(canonical, `is a directory, where a ${state.type} belongs`);
     }
-    await attempt('writing', canonical, () => this.#replace(canonical, old, state));
+    const [file, parent] = [this.#host(canonical), this.#host(parentOf(canonical))];
+    await attempt('writing', canonical, () => despiteFlags(file, parent, () => this.#replace(canonical, old, state)));
   }
 
   async #replace(canonical: string, old: FileStat | undefined, state: FileState): Promise<void> {

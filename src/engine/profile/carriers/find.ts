@@ -36,6 +36,18 @@ export function rawRegionOffsets(diskSize: number): ByteRange[] {
   });
 }
 
+/**
+ * Where profile partitions are made: in the alignment gap, and at the last 1 MiB boundary from which the disk's end is free. When
+ * a table is lost or written anew by another tool, the profile is still there and must not be overwritten.
+ */
+function partitionPlaces(diskSize: number): ByteRange[] {
+  // A backup GPT takes 33 sectors of 512 bytes or 5 of 4096.
+  const tails = [33 * 512, 5 * 4096].map((backup) => Math.floor((diskSize - backup - regionBytes) / mebibyte) * mebibyte);
+  return [gapOffset, ...new Set(tails)]
+    .map((offset) => ({ offset, length: regionBytes }))
+    .filter((range) => range.offset >= 0 && end(range) <= diskSize);
+}
+
 /** In the order of their offsets. @throws what the image's `read` throws */
 export async function findRegions(image: ImageSource, table: PartitionTable | undefined): Promise<Region[]> {
   const parts = (table?.entries ?? []).map((entry) => ({ entry, range: rangeOf(entry, table as PartitionTable, image.size) }));
@@ -45,7 +57,7 @@ export async function findRegions(image: ImageSource, table: PartitionTable | un
     .filter((part) => isProfile(part) && part.range.length > 0)
     .map(({ entry, range }) => ({ ...range, carrier: 'partition', name: `profile partition ${entry.number}` }));
   const ordinary = parts.filter((part) => !isProfile(part)).map((part) => part.range);
-  for (const range of rawRegionOffsets(image.size)) {
+  for (const range of [...partitionPlaces(image.size), ...rawRegionOffsets(image.size)]) {
     if (regions.some((region) => overlaps(region, range))) continue;
     const region: Region = { ...range, carrier: 'raw', name: `raw range at ${range.offset}` };
     if (
