@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { sceneWithProfile, sweep } from './clone-killed.ts';
 
-// KILL_POINTS=all tries every point; this file then takes a third of them.
+// KILL_POINTS=all tries every point, KILL_POINTS=fence,commit all of these phases; this file takes a third of them.
 test('killed anywhere, a clone leaves the region alone and is finished by the same command (share 2)', async () => {
   const scene = await sceneWithProfile();
   const outcomes = await sweep(scene, { share: 2, shares: 3, sameIdentity: true });

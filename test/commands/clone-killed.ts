@@ -144,7 +144,7 @@ export async function sweep(
   for (const point of chosen(scene.points, options.share, options.shares)) {
     outcomes.push(await killAndFinish(scene, point, options.sameIdentity));
   }
-  if (process.env.KILL_POINTS === 'all') console.log(summary(outcomes));
+  if (process.env.KILL_POINTS !== undefined) console.log(summary(outcomes));
   return outcomes;
 }
 

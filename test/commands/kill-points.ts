@@ -47,17 +47,23 @@ export async function runUntil(
 /** Points of CI by phase; the persona has by far the most calls, and they are much alike. */
 const some: Readonly<Record<string, number>> = { plan: 1, fence: 6, copy: 5, flush: 1, verify: 1, persona: 8, commit: 6 };
 
-/** All of them with KILL_POINTS=all, else some of every phase, evenly spread. `share` of `shares`, so that files divide the work. */
+/**
+ * Some points of every phase, evenly spread. With KILL_POINTS=all all of them, with KILL_POINTS=fence,commit all of these phases.
+ * `share` of `shares`, so that files divide the work.
+ */
 export function chosen(points: readonly KillPoint[], share: number, shares: number): KillPoint[] {
+  const asked = process.env.KILL_POINTS;
   const wanted =
-    process.env.KILL_POINTS === 'all'
-      ? points
-      : Object.entries(some).flatMap(([phase, count]) => {
-          const all = points.filter((point) => point.phase === phase);
-          const take = Math.min(count, all.length);
-          return Array.from({ length: take }, (_, index) => all[Math.floor(((index + 0.5) * all.length) / take)] as KillPoint);
-        });
+    asked === undefined
+      ? Object.entries(some).flatMap(([phase, count]) => spread(points, phase, count))
+      : points.filter(({ phase }) => asked === 'all' || asked.split(',').includes(phase));
   return wanted.filter((_, index) => index % shares === share);
+}
+
+function spread(points: readonly KillPoint[], phase: string, count: number): KillPoint[] {
+  const all = points.filter((point) => point.phase === phase);
+  const take = Math.min(count, all.length);
+  return Array.from({ length: take }, (_, index) => all[Math.floor(((index + 0.5) * all.length) / take)] as KillPoint);
 }
 
 /** Waits for what the kernel undoes by itself after a kill. @throws when it still stands after ten seconds */
