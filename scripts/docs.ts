@@ -52,7 +52,7 @@ function argRow(arg: Command.Arg.Cached): string {
 }
 
 function flagRow(flag: Command.Flag.Cached): string {
-  const value = flag.type === 'option' ? ` ${(flag.helpValue ?? flag.name.toUpperCase()).toString()}` : '';
+  const value = flag.type === 'option' ? ` ${(flag.helpValue ?? flag.name.toUpperCase()).toString().replaceAll('|', '\\|')}` : '';
   const name = flag.type === 'boolean' && flag.allowNo === true ? `[no-]${flag.name}` : flag.name;
   const short = flag.char === undefined ? '' : `\`-${flag.char}\`, `;
   const options = flag.type === 'option' ? flag.options : undefined;

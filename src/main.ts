@@ -1,8 +1,9 @@
 /** The program behind the launcher: loads oclif, runs the command, reports how it ended. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { flush, type Interfaces, Plugin, run } from '@oclif/core';
+import { Config, flush, type Interfaces, Plugin, run } from '@oclif/core';
 import { errorDocument, errorText, exitCodeOf, isPlainExit } from './ui/errors.ts';
+import { outputFailed, writeOutput } from './ui/output.ts';
 import { raiseAgain } from './ui/signals.ts';
 import { targetState } from './ui/target-state.ts';
 
@@ -13,32 +14,44 @@ export interface MainOptions {
 
 /** `root` is the folder of package.json, `argv` the words after the program's name. Sets the process's exit code. */
 export async function main(root: string, argv: readonly string[], options: MainOptions = {}): Promise<void> {
-  process.stdout.on('error', endOnClosedPipe);
+  // Before oclif's own listener, which throws the bare error.
+  process.stdout.prependListener('error', endOnClosedPipe);
   // A promise that nobody waited for: a bug, and nobody knows what still runs.
-  process.on('uncaughtException', (error) => process.exit(report(error, argv)));
+  process.on('uncaughtException', (error) => process.exit(report(error, argv, [])));
+  let commands: readonly string[] = [];
   try {
     // doppel has no plugins that somebody could add; looking for them takes time.
     const load = { root, userPlugins: false, devPlugins: false };
-    await run([...argv], options.table === undefined ? load : { ...load, plugins: await pluginsWith(root, options.table) });
+    const config = await Config.load(
+      options.table === undefined ? load : { ...load, plugins: await pluginsWith(root, options.table) },
+    );
+    commands = config.commands.filter(({ hidden }) => hidden !== true).map(({ id }) => id);
+    await run([...argv], config);
     await flush();
   } catch (error) {
-    process.exitCode = report(error, argv);
+    process.exitCode = report(error, argv, commands);
   }
   raiseAgain();
 }
 
-function report(error: unknown, argv: readonly string[]): number {
+function report(error: unknown, argv: readonly string[], commands: readonly string[]): number {
   if (isPlainExit(error)) return exitCodeOf(error);
   const target = targetState();
   const options = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : argv;
-  if (options.includes('--json')) process.stdout.write(`${JSON.stringify(errorDocument(error, target), undefined, 2)}\n`);
-  process.stderr.write(errorText(error, target));
+  if (options.includes('--json')) {
+    try {
+      writeOutput(`${JSON.stringify(errorDocument(error, target, commands), undefined, 2)}\n`);
+    } catch (lost) {
+      if (!(error instanceof Error && error.message === (lost as Error).message)) process.stderr.write(errorText(lost, target));
+    }
+  }
+  process.stderr.write(errorText(error, target, commands));
   return exitCodeOf(error);
 }
 
 /** `doppel ... | head` ends quietly, as other tools do by SIGPIPE. */
 function endOnClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
+  if (error.code !== 'EPIPE') throw outputFailed(error);
   process.exit(0);
 }
 

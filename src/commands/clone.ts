@@ -16,9 +16,9 @@ import {
 export default class Clone extends BaseCommand {
   static override summary = 'Copy a disk onto a target and make the target itself again.';
   static override description =
-    `Copies the parts of SOURCE onto TARGET. The region of TARGET that holds its profile is never written; when the copy
-has been read back, the system on TARGET is given its own name, ids, addresses, keys, services and drivers from that
-profile, and only then TARGET can boot. Killed at any time, the same command finishes it.`;
+    'Copies the parts of SOURCE onto TARGET. The region of TARGET that holds its profile is never written; when the ' +
+    'copy has been read back, the system on TARGET is given its own name, ids, addresses, keys, services and drivers ' +
+    'from that profile, and only then TARGET can boot. Killed at any time, the same command finishes it.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> server.img target.img --dry-run',
     '<%= config.bin %> <%= command.id %> /dev/sda /dev/sdb',
@@ -49,7 +49,7 @@ profile, and only then TARGET can boot. Killed at any time, the same command fin
     verify: Flags.boolean({
       default: true,
       allowNo: true,
-      summary: 'Read back what was written, past the cache.',
+      summary: 'Read back what was written, past the cache; done unless --no-verify is given.',
       helpGroup: 'COPY',
     }),
     'allow-inconsistent': Flags.boolean({
@@ -58,6 +58,7 @@ profile, and only then TARGET can boot. Killed at any time, the same command fin
     }),
     expect: Flags.string({
       multiple: true,
+      multipleNonGreedy: true,
       summary: 'Refuse a target that is not this one; keys: serial, wwn, size (bytes), host.',
       helpValue: 'KEY=VALUE',
     }),
@@ -87,7 +88,7 @@ profile, and only then TARGET can boot. Killed at any time, the same command fin
     };
     const plan = await this.work(flags, ({ onEvent, signal }) => planClone(request, { onEvent, signal }));
     if (flags['dry-run']) {
-      this.show(flags, { plan: view.planDocument(plan) }, view.planText(plan, { diff: true }));
+      this.show(flags, { plan: view.planDocument(plan) }, `${view.planText(plan, { diff: true })}\nNothing was written.\n`);
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }

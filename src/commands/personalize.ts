@@ -34,7 +34,7 @@ export default class Personalize extends BaseCommand {
     const document = { host, changes: summarizeChanges(changes), notes: plan.notes };
     if (changes.length === 0) return this.show(flags, document, `${notes}${args.target} is ${host} already.\n`);
     if (flags['dry-run']) {
-      this.show(flags, document, `${renderDiff(changes)}${notes}`);
+      this.show(flags, document, `${renderDiff(changes)}${notes}Nothing was written.\n`);
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }

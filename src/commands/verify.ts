@@ -10,12 +10,18 @@ import {
   sourceArgument,
   targetArgument,
 } from '../ui/flags.ts';
+import { writeOutput } from '../ui/output.ts';
+
+/** The flag of clone, told as what it means here. */
+function compared<T extends object>(flag: T, summary: string): T {
+  return { ...flag, summary };
+}
 
 export default class Verify extends BaseCommand {
   static override summary = 'Compare a target with what a clone of the source would be.';
   static override description =
-    `Reads only. Parts that nothing was rewritten on are compared byte for byte, parts whose files the profile changes file by
-file: each must be as on SOURCE, or as the profile says. Exits 8 and tells where when they differ.`;
+    'Reads only. Parts that nothing was rewritten on are compared byte for byte, parts whose files the profile changes ' +
+    'file by file: each must be as on SOURCE, or as the profile says. Exits 8 and tells where when they differ.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> server.img target.img',
     '<%= config.bin %> <%= command.id %> /dev/sda /dev/sdb --as none --exact',
@@ -24,7 +30,9 @@ file: each must be as on SOURCE, or as the profile says. Exits 8 and tells where
   static override flags = {
     as: asFlag,
     profiles: profilesFlag,
-    ...kindFlags,
+    only: compared(kindFlags.only, 'Compare only parts of this kind.'),
+    skip: compared(kindFlags.skip, 'Do not compare parts of this kind.'),
+    kind: kindFlags.kind,
     exact: Flags.boolean({ summary: 'Compare every byte, also unused ones and those between partitions.' }),
     ...progressFlag,
   };
@@ -47,7 +55,7 @@ file: each must be as on SOURCE, or as the profile says. Exits 8 and tells where
     };
     const result = await this.work(flags, (run) => verifyClone(request, run));
     if (!result.equal) {
-      if (!flags.json) process.stdout.write(verifyText(result));
+      if (!flags.json) writeOutput(verifyText(result));
       throw differenceError(result);
     }
     this.show(flags, { result }, verifyText(result));

@@ -2,6 +2,7 @@
 import { Command, Flags } from '@oclif/core';
 import type { OnEvent } from '../engine/events.ts';
 import type { Question } from './confirm.ts';
+import { writeOutput } from './output.ts';
 import { type ProgressMode, progressModes, progressView } from './progress.ts';
 import { interruption } from './signals.ts';
 import { setTargetState, targetState } from './target-state.ts';
@@ -69,7 +70,7 @@ export abstract class BaseCommand extends Command {
 
   /** Prints the result: with `--json` the document and the target's state, else the text, which ends in a newline. */
   protected show(flags: CommonFlags, document: object, text: string): void {
-    process.stdout.write(flags.json ? `${JSON.stringify({ ...document, target: targetState() }, jsonValue, 2)}\n` : text);
+    writeOutput(flags.json ? `${JSON.stringify({ ...document, target: targetState() }, jsonValue, 2)}\n` : text);
   }
 }
 

@@ -1,6 +1,7 @@
 /** `doppel autocomplete`: oclif's, with file names as well, and plain words where its cache cannot be written. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ux } from '@oclif/core';
 // The completion plugin exports no commands by name.
 import Completion from '../../node_modules/@oclif/plugin-autocomplete/lib/commands/autocomplete/index.js';
 import { IoError } from '../engine/errors.ts';
@@ -11,6 +12,7 @@ export default class ShellCompletion extends Completion {
       await super.run();
       await this.completeFiles();
     } catch (cause) {
+      ux.action.stop('failed');
       if (!(cause instanceof Error && 'syscall' in cause)) throw cause;
       throw new IoError(`cannot store the words to complete: ${cause.message}`, {
         code: 'COMPLETION_CACHE',

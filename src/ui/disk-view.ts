@@ -3,7 +3,7 @@ import type { InspectedPart, Inspection } from '../engine/duplicate/inspect.ts';
 import { describeType } from '../engine/layout/kinds.ts';
 import type { SystemInfo } from '../engine/persona/system.ts';
 import { describeRegion } from '../engine/profile/carriers/find.ts';
-import { formatBytes } from './format.ts';
+import { formatBytes, printable } from './format.ts';
 import { facts, table } from './table.ts';
 
 export type Facts = (readonly [name: string, value: string])[];
@@ -35,6 +35,7 @@ export function inspectionText(inspection: Inspection): string {
           partColumns,
           parts.map((part) => partRow(part, disk.table?.kind ?? 'gpt')),
         ),
+    ...(stateText(parts) === '' ? [] : [stateText(parts)]),
     ...(regions.length === 0 ? [] : [regions.map(regionText).join('')]),
     ...(notes.length === 0 ? [] : [notes.map((note) => `Note: ${note}\n`).join('')]),
   ];
@@ -56,7 +57,6 @@ const partColumns = [
   { title: 'Mounted on', shrink: true },
   { title: 'Size', align: 'right' as const },
   { title: 'Used', align: 'right' as const },
-  { title: 'State', shrink: true },
 ];
 
 function partRow(part: InspectedPart, tableKind: 'gpt' | 'mbr'): string[] {
@@ -70,12 +70,17 @@ function partRow(part: InspectedPart, tableKind: 'gpt' | 'mbr'): string[] {
     part.mountPoint ?? '-',
     formatBytes(part.range.length),
     part.used === undefined ? '-' : formatBytes(part.used),
-    part.kind === 'profile'
-      ? 'protected'
-      : part.used === undefined
-        ? `${part.fs?.state ?? 'unknown'}; ${part.how}`
-        : (part.fs?.state ?? '-'),
   ];
+}
+
+/** What is to be known of a part beyond its row: that it is protected, not clean, or not understood. */
+function stateText(parts: readonly InspectedPart[]): string {
+  const lines = parts.flatMap((part) => {
+    if (part.kind === 'profile') return [[part.number, 'protected']];
+    if (part.used === undefined) return [[part.number, `${part.fs?.state ?? 'unknown'}; ${part.how}`]];
+    return part.fs === undefined || part.fs.state === 'clean' ? [] : [[part.number, part.fs.state]];
+  });
+  return lines.map(([number, state]) => `${number === 0 ? 'Disk' : number}: ${printable(String(state))}\n`).join('');
 }
 
 export function systemFacts(system: SystemInfo | undefined): Facts {

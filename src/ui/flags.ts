@@ -17,7 +17,8 @@ export const targetArgument = Args.string({
 
 export const profilesFlag = Flags.string({
   multiple: true,
-  summary: 'Directory to find the bases of profiles in; may be given several times.',
+  multipleNonGreedy: true,
+  summary: 'Directory to find the bases of profiles in.',
   helpValue: 'DIR',
 });
 
@@ -31,17 +32,20 @@ export const kindFlags = {
   only: Flags.option({
     options: partKinds,
     multiple: true,
+    multipleNonGreedy: true,
     summary: 'Copy only parts of this kind; the target keeps its parts of all others.',
     helpGroup: 'PARTS',
   })(),
   skip: Flags.option({
     options: partKinds,
     multiple: true,
+    multipleNonGreedy: true,
     summary: 'Do not copy parts of this kind; the target keeps its own.',
     helpGroup: 'PARTS',
   })(),
   kind: Flags.string({
     multiple: true,
+    multipleNonGreedy: true,
     summary: 'Kind of a part of the source, by its number, over what was found.',
     helpValue: 'PART=KIND',
     helpGroup: 'PARTS',

@@ -3,7 +3,7 @@ import type { ClonePlan, PlannedPart } from '../engine/duplicate/plan.ts';
 import type { ImageIdentity } from '../engine/image/identity.ts';
 import { renderDiff, summarizeChanges } from '../engine/persona/render.ts';
 import { type Facts, optional } from './disk-view.ts';
-import { formatBytes, formatDuration } from './format.ts';
+import { formatBytes, formatDuration, printable } from './format.ts';
 import { style } from './style.ts';
 import { facts, table } from './table.ts';
 
@@ -15,14 +15,12 @@ const columns = [
   { title: 'Fate' },
   { title: 'Copy', align: 'right' as const },
   { title: 'Zero', align: 'right' as const },
-  { title: 'Unused', align: 'right' as const },
-  { title: 'How', shrink: true },
 ];
 
 export function planText(plan: ClonePlan, options: { readonly diff: boolean }): string {
   const sections = [
     facts(planFacts(plan)),
-    table(columns, plan.parts.map(partRow)),
+    `${table(columns, plan.parts.map(partRow))}\n${howText(plan.parts)}`,
     facts([
       ['To copy', `${formatBytes(plan.copy.bytes)} in ${plan.copy.count} ranges`],
       ['To zero', formatBytes(plan.zero.bytes)],
@@ -32,7 +30,7 @@ export function planText(plan: ClonePlan, options: { readonly diff: boolean }): 
         'Expected',
         plan.expectedSeconds === undefined
           ? 'nothing to copy'
-          : `about ${formatDuration(plan.expectedSeconds)} or more, if the target keeps up with the source`,
+          : `reading alone takes about ${formatDuration(plan.expectedSeconds)}`,
       ],
     ]),
     ...(plan.persona === undefined ? [] : [personaText(plan, options.diff)]),
@@ -61,9 +59,12 @@ function partRow(part: PlannedPart): string[] {
     part.fate,
     amount(part.copy),
     amount(part.zero),
-    amount(part.unused),
-    part.how,
   ];
+}
+
+/** Why each part is treated as it is: too long for a column. */
+function howText(parts: readonly PlannedPart[]): string {
+  return parts.map((part) => `${part.number === 0 ? 'Disk' : part.number}: ${printable(part.how)}\n`).join('');
 }
 
 function planFacts(plan: ClonePlan): Facts {
@@ -80,9 +81,10 @@ function describe(image: ImageIdentity, host: string | undefined): string {
 
 function identityOf({ identity, sourceSystem }: ClonePlan): string {
   const { choice, bundle, write } = identity;
+  const file = bundle?.source.file;
   if (bundle === undefined) return `a plain copy: a twin of ${sourceSystem?.hostname ?? 'the source'} (--as none)`;
   const role = bundle.resolved.role === undefined ? '' : `, role ${bundle.resolved.role}`;
-  return `${bundle.resolved.host}${role} (--as ${choice}${write === undefined ? '' : `; written to ${write.region.name}: ${write.reason}`})`;
+  return `${bundle.resolved.host}${role} (--as ${choice === 'file' ? file : choice}${write === undefined ? '' : `; written to ${write.region.name}: ${write.reason}`})`;
 }
 
 function personaText({ persona, identity }: ClonePlan, diff: boolean): string {
@@ -92,7 +94,7 @@ function personaText({ persona, identity }: ClonePlan, diff: boolean): string {
   if (files.length === 0) return `It is ${host} already: no file changes.\n`;
   if (diff) return `Identity changes (${files.length} files):\n${renderDiff(changes)}`;
   const rows = summarizeChanges(files).map(({ action, path, operation }) => [action, path, operation]);
-  return `To make it ${host}, ${files.length} files change (--dry-run shows the differences):\n${table([{ title: '' }, { title: '' }, { title: '' }], rows, { indent: '  ' })}`;
+  return `To make it ${host}, ${files.length} files change (--dry-run shows the differences):\n${table([{ title: '' }, { title: '', shrink: true }, { title: '', shrink: true }], rows, { indent: '  ' })}`;
 }
 
 /** What a careful person compares before overwriting a disk. */

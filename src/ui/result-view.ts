@@ -20,7 +20,7 @@ export function cloneText(plan: ClonePlan, result: CloneResult): string {
     facts([
       [
         'Written',
-        `${formatBytes(result.written)} in ${formatDuration(result.seconds)} (${formatRate(result.written / result.seconds)})`,
+        `${formatBytes(result.written)} in ${formatDuration(result.seconds)} in all (${formatRate(result.written / result.seconds)})`,
       ],
       ['Zeroed', formatBytes(result.zeroed)],
       ['Discarded', formatBytes(result.discarded)],

@@ -40,9 +40,24 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
   return [...heading, ...cells.map(line)].map((text) => `${text}\n`).join('');
 }
 
-/** Facts as two columns without a heading: name, value. */
+/** Facts as two columns without a heading: name, value. A long value goes on below itself; nothing of it is lost. */
 export function facts(pairs: readonly (readonly [name: string, value: string])[], options: TableOptions = {}): string {
-  return table([{ title: '' }, { title: '', shrink: true }], pairs, options);
+  const indent = textWidth(options.indent ?? '');
+  const names = Math.max(0, ...pairs.map(([name]) => textWidth(name)));
+  const room = (options.width ?? terminalWidth()) - indent - names - gap.length;
+  const rows = pairs.flatMap(([name, value]) => wrapped(value, room).map((line, index) => [index === 0 ? name : '', line]));
+  return table([{ title: '' }, { title: '' }], rows, options);
+}
+
+/** Broken between words; a word that is longer than a line stays whole, so that it can be copied. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && textWidth(printable(`${last} ${word}`)) <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 export function terminalWidth(): number {

@@ -40,12 +40,14 @@ function unknownCommand(words: readonly string[], ids: readonly string[]): Usage
 
 /** Heading and list of oclif's message as one sentence. */
 function oneLine(message: string): string {
+  // What follows a blank line is about values of flags that may be repeated, and ours take one each time.
   const lines = stripVTControlCharacters(message)
-    .split('\n')
+    .split('\n\n', 1)
+    .flatMap((part) => part.split('\n'))
     .map((line) => line.trim())
     .filter((line) => line !== '' && line !== 'See more help with --help');
   const [heading = '', ...rest] = /^The following errors? occurred:$/.test(lines[0] ?? '') ? lines.slice(1) : lines;
-  return rest.length === 0 ? heading : `${heading} ${rest.join('; ')}`;
+  return rest.length === 0 ? heading : `${heading} ${rest.join('; ')}`.replace(/\.$/, '').replaceAll('.; ', '; ');
 }
 
 /** oclif's parse errors carry the flags that the command knows. */

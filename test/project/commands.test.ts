@@ -65,7 +65,7 @@ test('the built program lists every command and shows help for each', () => {
 test('the built program ends with 2 when it does not understand', () => {
   const { code, stderr } = doppel(['nonsense', 'a.img']);
   assert.is(code, 2);
-  assert.match(stderr, /^doppel: there is no command `doppel nonsense a\.img`\./);
+  assert.match(stderr, /^doppel: there is no command `doppel nonsense`\./);
 });
 
 test('the launcher sets the size of the thread pool before anything uses it', () => {

@@ -4,8 +4,9 @@ import { targetArgument } from '../../ui/flags.ts';
 export default class ProfileInit extends BaseCommand {
   static override summary = 'Make the protected region for a profile on a target.';
   static override description =
-    `On a GPT disk the region is a partition of its own, in the gap before the first partition or at the end of the disk; all
-other partitions stay. A blank disk gets a GPT first. Disks with an MBR need no region: "profile write" finds a raw range.`;
+    'On a GPT disk the region is a partition of its own, in the gap before the first partition or at the end of the ' +
+    'disk; all other partitions stay. A blank disk gets a GPT first. Disks with an MBR need no region: "profile write" ' +
+    'finds a raw range.';
   static override examples = ['<%= config.bin %> profile init /dev/sdb', '<%= config.bin %> profile init target.img --yes'];
   static override args = { target: targetArgument };
   static override flags = { ...yesFlag };

@@ -5,8 +5,9 @@ import { profilesFlag, targetArgument } from '../../ui/flags.ts';
 export default class ProfileWrite extends BaseCommand {
   static override summary = 'Draw an identity from a profile and store it in the region of a target.';
   static override description =
-    `Resolves the profile completely, reads its secrets, draws machine id and SSH host keys, and stores all of it, so that every
-later clone makes the same machine. What was drawn before for the same host is kept unless --regenerate says otherwise.`;
+    'Resolves the profile completely, reads its secrets, draws machine id and SSH host keys, and stores all of it, so ' +
+    'that every later clone makes the same machine. What was drawn before for the same host is kept unless ' +
+    '--regenerate says otherwise.';
   static override examples = [
     '<%= config.bin %> profile write /dev/sdb web-07.yaml',
     '<%= config.bin %> profile write target.img web-07.yaml --yes --json',
