@@ -94,7 +94,7 @@ function refuse(disk: Disk): void {
   if (whole !== undefined) {
     throw new CloneRefusedError(
       'NO_TABLE',
-      `${disk.name} has no partition table, but a ${whole.fs?.type} file system on the whole disk, which a table would destroy`,
+      `${disk.name} has no partition table, but the file system ${whole.fs?.type} on the whole disk, which a table would destroy`,
       `If it may be lost, wipe it first: wipefs -a ${disk.name}`,
       { fs: whole.fs },
     );

@@ -57,17 +57,15 @@ export async function findRegions(image: ImageSource, table: PartitionTable | un
     .filter((part) => isProfile(part) && part.range.length > 0)
     .map(({ entry, range }) => ({ ...range, carrier: 'partition', name: `profile partition ${entry.number}` }));
   const ordinary = parts.filter((part) => !isProfile(part)).map((part) => part.range);
-  for (const range of [...partitionPlaces(image.size), ...rawRegionOffsets(image.size)]) {
+  // Of a partition's place its table is the witness; without that only a right header is.
+  const places = [
+    ...partitionPlaces(image.size).map((range) => ({ range, strict: true })),
+    ...rawRegionOffsets(image.size).map((range) => ({ range, strict: ordinary.some((part) => overlaps(part, range)) })),
+  ];
+  for (const { range, strict } of places) {
     if (regions.some((region) => overlaps(region, range))) continue;
     const region: Region = { ...range, carrier: 'raw', name: `raw range at ${range.offset}` };
-    if (
-      await holdsContainer(
-        image,
-        region,
-        ordinary.some((part) => overlaps(part, range)),
-      )
-    )
-      regions.push(region);
+    if (await holdsContainer(image, region, strict)) regions.push(region);
   }
   return regions.sort((a, b) => a.offset - b.offset);
 }
@@ -79,17 +77,17 @@ function rangeOf(entry: TableEntry, table: PartitionTable, size: number): ByteRa
   return { offset, length: Math.max(0, stop - offset) };
 }
 
+/** Whether a slot of the region begins with our magic; `strict`: with a right header that says so itself. */
 async function holdsContainer(image: ImageSource, region: Region, strict: boolean): Promise<boolean> {
-  const offsets = new Set<number>();
-  for (let alignment = 4096; alignment <= 65_536; alignment *= 2) {
-    for (const offset of geometryOf(region, alignment)?.slots ?? []) offsets.add(offset);
-  }
   const bytes = new Uint8Array(headerBytes);
-  for (const offset of offsets) {
-    await image.read(bytes, offset);
-    if (!hasMagic(bytes)) continue;
-    const { state } = decodeHeader(bytes);
-    if (!strict || state !== 'bad CRC') return true;
+  for (let alignment = 4096; alignment <= 65_536; alignment *= 2) {
+    for (const offset of geometryOf(region, alignment)?.slots ?? []) {
+      await image.read(bytes, offset);
+      if (!hasMagic(bytes)) continue;
+      const reading = decodeHeader(bytes);
+      // Slots of one region may stand where another region would have one of another alignment.
+      if (reading.state === 'header' ? reading.header.alignment === alignment : !strict || reading.state === 'newer') return true;
+    }
   }
   return false;
 }
