@@ -28,16 +28,19 @@ export const asFlag = Flags.string({
   helpValue: 'target|source|FILE|none',
 });
 
+/** A source's own profile is never copied. */
+const copiedKinds = partKinds.filter((kind) => kind !== 'profile');
+
 export const kindFlags = {
   only: Flags.option({
-    options: partKinds,
+    options: copiedKinds,
     multiple: true,
     multipleNonGreedy: true,
     summary: 'Copy only parts of this kind; the target keeps its parts of all others.',
     helpGroup: 'PARTS',
   })(),
   skip: Flags.option({
-    options: partKinds,
+    options: copiedKinds,
     multiple: true,
     multipleNonGreedy: true,
     summary: 'Do not copy parts of this kind; the target keeps its own.',
@@ -64,11 +67,11 @@ export function kindOverrides(texts: readonly string[] | undefined): ReadonlyMap
   return new Map(
     (texts ?? []).map((text): [number, PartKind] => {
       const [number, name] = text.split('=');
-      const kind = partKinds.find((known) => known === name);
+      const kind = copiedKinds.find((known) => known === name);
       if (number === undefined || !/^\d+$/.test(number) || kind === undefined) {
         throw new UsageError(`--kind "${text}" is not understood`, {
           code: 'BAD_KIND',
-          todo: `Write PART=KIND, as 3=application. Kinds: ${partKinds.join(', ')}.`,
+          todo: `Write PART=KIND, as 3=application. Kinds: ${copiedKinds.join(', ')}.`,
         });
       }
       return [Number(number), kind];

@@ -64,7 +64,11 @@ function partRow(part: PlannedPart): string[] {
 
 /** Why each part is treated as it is: too long for a column. */
 function howText(parts: readonly PlannedPart[]): string {
-  return parts.map((part) => `${part.number === 0 ? 'Disk' : part.number}: ${printable(part.how)}\n`).join('');
+  return parts
+    .map(
+      (part) => `${part.fate === 'protected' ? part.label : part.number === 0 ? 'Disk' : part.number}: ${printable(part.how)}\n`,
+    )
+    .join('');
 }
 
 function planFacts(plan: ClonePlan): Facts {
