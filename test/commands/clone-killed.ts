@@ -1,5 +1,6 @@
 /** Kills a clone at many points and holds each to the promise: region intact, target untouched, fenced or done, and finished by the same command. */
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import * as assert from 'uvu/assert';
 import { openSource } from '../../src/engine/image/open.ts';
 import { findIncomplete } from '../../src/engine/layout/fence-table.ts';
@@ -71,13 +72,23 @@ async function scene(folder: string, before: string, words: readonly string[]): 
   return { folder, command, target, before, points, wanted: endState(target) };
 }
 
+/** Between the backup and the primary of the fence the old table still holds: that is untouched too, as nothing else was written. */
 export async function stateOf(disk: string, before: string): Promise<State> {
   if (hashOf(disk) === hashOf(before)) return 'untouched';
+  const [old, table] = [await readTableOf(before), await readTableOf(disk)];
+  assert.ok(table, 'there is a table at every instant');
+  if (findIncomplete(table) !== undefined) return 'fenced';
+  const end = 34 * 512;
+  const inner = { offset: 0, length: smallSize - end };
+  if (!isDeepStrictEqual(table.entries, old?.entries)) return 'committed';
+  assert.is(hashOf(disk, inner), hashOf(before, inner), 'nothing but the backup table was written');
+  return 'untouched';
+}
+
+async function readTableOf(disk: string) {
   const { image } = await openSource(disk);
   try {
-    const table = await readTable(image);
-    assert.ok(table, 'there is a table at every instant');
-    return findIncomplete(table) === undefined ? 'committed' : 'fenced';
+    return await readTable(image);
   } finally {
     await image.close();
   }

@@ -135,13 +135,17 @@ function markerName(stay: readonly TableEntry[]): string {
   return `${markerPrefix}${before.map(({ number }) => number).join(',')}`.trimEnd();
 }
 
-/** The run that has not finished on this disk, when the table is a fence. */
+/**
+ * The run that has not finished on this disk: the table is a fence, or it is the final one already and sector 0, which is written
+ * last and holds the boot code, is still the fence's.
+ */
 export function findIncomplete(table: PartitionTable): { readonly runId: string } | undefined {
-  if (table.kind === 'gpt') {
-    const marker = table.entries.find((entry) => entry.type === incompletePartitionType);
-    return marker ? { runId: marker.guid } : undefined;
-  }
-  const text = new TextDecoder('latin1').decode(table.mbr.subarray(markerOffset, markerOffset + markerPrefix.length + 36));
+  const marker = table.kind === 'gpt' ? table.entries.find((entry) => entry.type === incompletePartitionType) : undefined;
+  return marker ? { runId: marker.guid } : runInSector(table.mbr);
+}
+
+function runInSector(mbr: Uint8Array): { readonly runId: string } | undefined {
+  const text = new TextDecoder('latin1').decode(mbr.subarray(markerOffset, markerOffset + markerPrefix.length + 36));
   const runId = text.slice(markerPrefix.length);
   return text.startsWith(markerPrefix) && isGuid(runId) ? { runId: runId.toUpperCase() } : undefined;
 }
