@@ -38,7 +38,6 @@ const forTests = {
   'make-bcache': ['bcache-tools', 'bcache-tools'],
   patch: ['patch', 'patch'],
   'qemu-system-x86_64': ['qemu-system-x86', 'qemu-system-x86'],
-  strace: ['strace', 'strace'],
   xz: ['xz-utils', 'xz'],
   zstd: ['zstd', 'zstd'],
   bzip2: ['bzip2', 'bzip2'],

@@ -41,7 +41,7 @@ export default class Personalize extends BaseCommand {
     if (this.showsPlan(flags)) process.stderr.write(`${renderDiff(changes)}${notes}`);
     const now = plan.disk.system?.hostname ?? '(no host name)';
     await this.confirm(flags, {
-      statement: `This changes ${changes.length} files of ${now} on ${args.target}.`,
+      statement: `This changes ${changes.filter(({ after }) => after.type !== 'directory').length} files of ${now} on ${args.target}.`,
       facts: [['Becomes', host]],
     });
     const changed = await this.work(flags, (run) => executePersonalize(plan, run));
