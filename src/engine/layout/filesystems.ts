@@ -1,13 +1,14 @@
 /** Which file system a part holds, and which of its bytes that file system uses. One table of readers; offsets are bytes. */
 import type { ImageSource } from '../image/contract.ts';
 import type { FileSystemInfo, FileSystemReader, UsedBlocks } from './contract.ts';
+import { btrfs } from './filesystems/btrfs.ts';
 import { ext } from './filesystems/ext.ts';
 import { fat } from './filesystems/fat.ts';
 import { containers, unmapped } from './filesystems/signatures.ts';
 import { swap } from './filesystems/swap.ts';
 import { xfs } from './filesystems/xfs.ts';
 
-const readers: readonly FileSystemReader[] = [ext, xfs, swap, fat];
+const readers: readonly FileSystemReader[] = [ext, xfs, btrfs, swap, fat];
 
 /** Everything that claims the part: containers first, then what has a reader, then the rest. */
 async function claims(part: ImageSource): Promise<FileSystemInfo[]> {

@@ -31,7 +31,7 @@ export function kindOf({ entry, fs, mountPoint, isSystemRoot = false }: KindEvid
   const byMount = mountPoint === undefined ? undefined : kindOfMountPoint(mountPoint);
   if (byMount) return byMount;
   if (isSystemRoot) return 'os';
-  if (fs?.type === 'swap') return 'swap';
+  if (fs?.type === 'swap' || fs?.type === 'swsuspend') return 'swap';
   if (entry.type === mbrSwapType && fs === undefined) return 'swap';
   return 'application';
 }

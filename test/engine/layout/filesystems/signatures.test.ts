@@ -41,7 +41,7 @@ const made: readonly (readonly [type: string, mkfs: string, known?: true])[] = [
   ['jbd', 'mke2fs -q -F -O journal_dev'],
   ['vfat', 'mkfs.vfat -F 16 -n NAME', true],
   ['swap', 'mkswap -q -L name', true],
-  ['btrfs', 'mkfs.btrfs -q -L name'],
+  ['btrfs', 'mkfs.btrfs -q -L name', true],
   ['ntfs', 'mkntfs -Q -q -F -L name'],
   ['exfat', 'mkfs.exfat -L name'],
   ['f2fs', 'mkfs.f2fs -q -f -l name'],

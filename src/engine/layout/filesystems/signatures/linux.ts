@@ -7,13 +7,6 @@ function info(part: ImageSource, type: string, uuid: string, label: string, size
   return { type, uuid, label, size: Math.min(size, part.size), state: 'unknown' };
 }
 
-/** The primary superblock at 64 KiB. */
-export async function probeBtrfs(part: ImageSource): Promise<FileSystemInfo | undefined> {
-  const head = await peek(part, 65536, 4096);
-  if (head === undefined || head.toString('latin1', 64, 72) !== '_BHRfS_M') return undefined;
-  return info(part, 'btrfs', uuidText(head, 32), text(head, 299, 256), u64le(head, 112));
-}
-
 export async function probeF2fs(part: ImageSource): Promise<FileSystemInfo | undefined> {
   const head = await peek(part, 1024, 2048);
   if (head === undefined || head.readUInt32LE(0) !== 0xf2f52010 || head.readUInt32LE(16) > 16) return undefined;
