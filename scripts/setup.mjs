@@ -24,6 +24,7 @@ const forTests = {
   sgdisk: ['gdisk', 'gdisk'],
   'qemu-img': ['qemu-utils', 'qemu-img'],
   'mkfs.btrfs': ['btrfs-progs', 'btrfs-progs'],
+  'partclone.extfs': ['partclone', 'partclone'],
   setfacl: ['acl', 'acl'],
   systemctl: ['systemd', 'systemd'],
   script: ['bsdutils', 'util-linux'],
