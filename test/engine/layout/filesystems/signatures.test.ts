@@ -42,7 +42,7 @@ const made: readonly (readonly [type: string, mkfs: string, known?: true])[] = [
   ['vfat', 'mkfs.vfat -F 16 -n NAME', true],
   ['swap', 'mkswap -q -L name', true],
   ['btrfs', 'mkfs.btrfs -q -L name', true],
-  ['ntfs', 'mkntfs -Q -q -F -L name'],
+  ['ntfs', 'mkntfs -Q -q -F -L name', true],
   ['exfat', 'mkfs.exfat -L name'],
   ['f2fs', 'mkfs.f2fs -q -f -l name'],
   ['crypto_LUKS', 'cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --key-file KEY'],
