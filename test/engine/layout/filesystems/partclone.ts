@@ -1,28 +1,20 @@
-/** What partclone says is in use: the bitmap of the images that it makes, version 0002. */
+/** What partclone would copy of a file system: read from its domain log, which lists ranges as ddrescue does. */
 import { readFile, rm } from 'node:fs/promises';
 import { execa } from 'execa';
-import { scanSetBits } from '../../../../src/engine/layout/filesystems/collect.ts';
-import { IntervalBuilder, type IntervalSet } from '../../../../src/engine/protect/intervals.ts';
+import type { ByteRange } from '../../../../src/engine/image/contract.ts';
+import { IntervalSet } from '../../../../src/engine/protect/intervals.ts';
 
-const bitmapAt = 110;
-
-/** Used bytes of the file system in `image`, as `partclone.TYPE` sees them. */
+/**
+ * The used bytes of an image file as `partclone.TYPE` sees them.
+ * @throws when partclone refuses the image
+ */
 export async function usedByPartclone(type: string, image: string): Promise<IntervalSet> {
-  const out = `${image}.partclone`;
-  try {
-    await execa(`partclone.${type}`, ['-c', '-F', '-s', image, '-o', out, '-L', '/dev/null']);
-    const bytes = await readFile(out);
-    if (bytes.toString('latin1', 0, 15) !== 'partclone-image' || bytes.toString('latin1', 30, 34) !== '0002') {
-      throw new Error(`partclone.${type} made an image of another format`);
-    }
-    const blocks = Number(bytes.readBigUInt64LE(60));
-    const blockSize = bytes.readUInt32LE(84);
-    const builder = new IntervalBuilder();
-    scanSetBits(bytes.subarray(bitmapAt, bitmapAt + Math.ceil(blocks / 8)), blocks, (start, length) => {
-      builder.add(start * blockSize, length * blockSize);
-    });
-    return builder.build();
-  } finally {
-    await rm(out, { force: true });
-  }
+  const log = `${image}.domain`;
+  await rm(log, { force: true });
+  await execa(`partclone.${type}`, ['-D', '-q', '-s', image, '-o', log, '-L', `${log}.log`]);
+  const ranges = [...(await readFile(log, 'utf8')).matchAll(/^(0x[0-9A-F]+) +(0x[0-9A-F]+) +\+$/gim)].map(
+    ([, offset, length]): ByteRange => ({ offset: Number(offset), length: Number(length) }),
+  );
+  if (ranges.length === 0) throw new Error(`partclone.${type} finds nothing used in ${image}`);
+  return IntervalSet.of(...ranges);
 }
