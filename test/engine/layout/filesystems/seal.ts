@@ -28,3 +28,8 @@ export function sealExtDescriptor(descriptor: Buffer, group: number, uuid: Uint8
   const seed = crc32cBitwise(0xffffffff, uuid);
   descriptor.writeUInt16LE(crc32cBitwise(crc32cBitwise(seed, number), descriptor) & 0xffff, 0x1e);
 }
+
+/** A superblock or tree block of btrfs with crc32c: over everything behind the 32 bytes that are set aside for checksums. */
+export function sealBtrfs(block: Buffer): void {
+  block.writeUInt32LE(~crc32cBitwise(0xffffffff, block.subarray(32)) >>> 0, 0);
+}
