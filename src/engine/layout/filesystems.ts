@@ -4,13 +4,14 @@ import type { FileSystemInfo, FileSystemReader, UsedBlocks } from './contract.ts
 import { btrfs } from './filesystems/btrfs.ts';
 import { exfat } from './filesystems/exfat.ts';
 import { ext } from './filesystems/ext.ts';
+import { f2fs } from './filesystems/f2fs.ts';
 import { fat } from './filesystems/fat.ts';
 import { ntfs } from './filesystems/ntfs.ts';
 import { containers, unmapped } from './filesystems/signatures.ts';
 import { swap } from './filesystems/swap.ts';
 import { xfs } from './filesystems/xfs.ts';
 
-const readers: readonly FileSystemReader[] = [ext, xfs, btrfs, swap, fat, ntfs, exfat];
+const readers: readonly FileSystemReader[] = [ext, xfs, btrfs, swap, fat, ntfs, exfat, f2fs];
 
 /** Everything that claims the part: containers first, then what has a reader, then the rest. */
 async function claims(part: ImageSource): Promise<FileSystemInfo[]> {

@@ -13,7 +13,7 @@ import {
   probeLvm,
   probeZfs,
 } from './signatures/containers.ts';
-import { probeErofs, probeF2fs, probeIso9660, probeSquashfs } from './signatures/linux.ts';
+import { probeErofs, probeIso9660, probeSquashfs } from './signatures/linux.ts';
 import { probeBitLocker } from './signatures/windows.ts';
 
 /** Tells one format. Undefined when the part is something else; never throws for damaged input. */
@@ -31,4 +31,4 @@ export const containers: readonly Probe[] = [
   probeDrbd,
 ];
 
-export const unmapped: readonly Probe[] = [probeF2fs, probeErofs, probeSquashfs, probeIso9660];
+export const unmapped: readonly Probe[] = [probeErofs, probeSquashfs, probeIso9660];

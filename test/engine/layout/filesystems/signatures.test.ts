@@ -44,7 +44,7 @@ const made: readonly (readonly [type: string, mkfs: string, known?: true])[] = [
   ['btrfs', 'mkfs.btrfs -q -L name', true],
   ['ntfs', 'mkntfs -Q -q -F -L name', true],
   ['exfat', 'mkfs.exfat -L name', true],
-  ['f2fs', 'mkfs.f2fs -q -f -l name'],
+  ['f2fs', 'mkfs.f2fs -q -f -l name', true],
   ['crypto_LUKS', 'cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --key-file KEY'],
   [
     'crypto_LUKS',

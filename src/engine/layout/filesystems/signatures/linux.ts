@@ -1,16 +1,10 @@
 /** Signatures of file systems of Linux and of optical discs. */
 import type { ImageSource } from '../../../image/contract.ts';
 import type { FileSystemInfo } from '../../contract.ts';
-import { peek, text, text16, u64le, uuidText } from '../bytes.ts';
+import { peek, text, u64le, uuidText } from '../bytes.ts';
 
 function info(part: ImageSource, type: string, uuid: string, label: string, size: number): FileSystemInfo {
   return { type, uuid, label, size: Math.min(size, part.size), state: 'unknown' };
-}
-
-export async function probeF2fs(part: ImageSource): Promise<FileSystemInfo | undefined> {
-  const head = await peek(part, 1024, 2048);
-  if (head === undefined || head.readUInt32LE(0) !== 0xf2f52010 || head.readUInt32LE(16) > 16) return undefined;
-  return info(part, 'f2fs', uuidText(head, 108), text16(head, 124, 1024), u64le(head, 36) * 2 ** head.readUInt32LE(16));
 }
 
 export async function probeErofs(part: ImageSource): Promise<FileSystemInfo | undefined> {
