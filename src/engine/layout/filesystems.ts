@@ -6,12 +6,14 @@ import { exfat } from './filesystems/exfat.ts';
 import { ext } from './filesystems/ext.ts';
 import { f2fs } from './filesystems/f2fs.ts';
 import { fat } from './filesystems/fat.ts';
+import { lvm } from './filesystems/lvm.ts';
 import { ntfs } from './filesystems/ntfs.ts';
+import { whyOpaque } from './filesystems/opaque.ts';
 import { containers, unmapped } from './filesystems/signatures.ts';
 import { swap } from './filesystems/swap.ts';
 import { xfs } from './filesystems/xfs.ts';
 
-const readers: readonly FileSystemReader[] = [ext, xfs, btrfs, swap, fat, ntfs, exfat, f2fs];
+const readers: readonly FileSystemReader[] = [lvm, ext, xfs, btrfs, swap, fat, ntfs, exfat, f2fs];
 
 /** Everything that claims the part: containers first, then what has a reader, then the rest. */
 async function claims(part: ImageSource): Promise<FileSystemInfo[]> {
@@ -39,6 +41,8 @@ export async function usedBlocks(part: ImageSource): Promise<UsedBlocks> {
   const found = await claims(part);
   const [first] = found;
   if (first === undefined) return { known: false, reason: 'no file system was recognised' };
+  const opaque = whyOpaque(first.type);
+  if (opaque !== undefined) return { known: false, reason: opaque };
   if (found.length > 1) {
     const names = found.map((info) => info.type).join(' and ');
     return { known: false, reason: `it is not clear what the part holds: there are signatures of ${names}` };

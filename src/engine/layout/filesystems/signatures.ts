@@ -4,15 +4,7 @@
  */
 import type { ImageSource } from '../../image/contract.ts';
 import type { FileSystemInfo } from '../contract.ts';
-import {
-  probeBcache,
-  probeDrbd,
-  probeIntelRaid,
-  probeLinuxRaid,
-  probeLuks,
-  probeLvm,
-  probeZfs,
-} from './signatures/containers.ts';
+import { probeBcache, probeDrbd, probeIntelRaid, probeLinuxRaid, probeLuks, probeZfs } from './signatures/containers.ts';
 import { probeErofs, probeIso9660, probeSquashfs } from './signatures/linux.ts';
 import { probeBitLocker } from './signatures/windows.ts';
 
@@ -25,7 +17,6 @@ export const containers: readonly Probe[] = [
   probeIntelRaid,
   probeLuks,
   probeBitLocker,
-  probeLvm,
   probeZfs,
   probeBcache,
   probeDrbd,

@@ -16,20 +16,6 @@ export async function probeLuks(part: ImageSource): Promise<FileSystemInfo | und
   return info('crypto_LUKS', text(head, 168, 40), version === 2 ? text(head, 24, 48) : '');
 }
 
-/** The label may stand in any of the first four 512-byte sectors. */
-export async function probeLvm(part: ImageSource): Promise<FileSystemInfo | undefined> {
-  for (let sector = 0; sector < 4; sector++) {
-    const head = await peek(part, sector * 512, 512);
-    if (head === undefined) return undefined;
-    const found = head.toString('latin1', 0, 8) === 'LABELONE' && head.toString('latin1', 24, 32) === 'LVM2 001';
-    if (!found || u64le(head, 8) !== sector) continue;
-    const at = head.readUInt32LE(20);
-    const id = at <= 480 ? head.toString('latin1', at, at + 32) : '';
-    return info('LVM2_member', id.replace(/^(.{6})(.{4})(.{4})(.{4})(.{4})(.{4})(.{6})$/, '$1-$2-$3-$4-$5-$6-$7'));
-  }
-  return undefined;
-}
-
 const mdMagic = 0xa92b4efc;
 
 /** Linux software RAID: 0.90 and 1.0 at the end, 1.1 at the start, 1.2 at 4 KiB. */
