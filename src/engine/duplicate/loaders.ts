@@ -11,10 +11,13 @@ export async function loadersOn(
   image: ImageSource,
   disk: Disk & { readonly table: PartitionTable },
   allocation: Allocation,
+  tolerant = false,
 ): Promise<IntervalSet> {
-  const first = Math.min(disk.size, ...disk.table.entries.map((entry) => entryRange(entry, disk.sectorSize).offset));
+  const { entries, extended } = disk.table;
+  const parts = extended === undefined ? entries : [...entries, extended];
+  const first = Math.min(disk.size, ...parts.map((entry) => entryRange(entry, disk.sectorSize).offset));
   const before = unpartitionedRanges(disk.table, disk.size)
     .intersect(IntervalSet.of({ offset: 0, length: first }))
     .subtract(IntervalSet.of(...disk.regions));
-  return dataIn(image, before, allocation);
+  return dataIn(image, before, allocation, tolerant);
 }

@@ -92,9 +92,8 @@ function blocker(table: PartitionTable, range: ByteRange, number: number): Table
 }
 
 function placeRaw(table: PartitionTable, diskSize: number, occupied: IntervalSet): PlacedRegion | undefined {
-  const taken = IntervalSet.of(...table.entries.map((entry) => entryRange(entry, table.sectorSize)), ...table.ownRanges).union(
-    occupied,
-  );
+  const owned = [...table.entries, ...(table.extended ? [table.extended] : [])];
+  const taken = IntervalSet.of(...owned.map((each) => entryRange(each, table.sectorSize)), ...table.ownRanges).union(occupied);
   const free = rawRegionOffsets(diskSize).find((range) => !taken.touches(range));
   return free && { region: { ...free, carrier: 'raw', name: `raw range at ${free.offset}` }, table };
 }
@@ -103,14 +102,23 @@ function placeRaw(table: PartitionTable, diskSize: number, occupied: IntervalSet
 export function fenceFor(
   merged: { readonly table: PartitionTable; readonly staying: readonly TableEntry[] },
   target: Disk,
-  options: { readonly runId: string; readonly overwritten: ByteRange; readonly regions: readonly Region[] },
+  options: {
+    readonly runId: string;
+    readonly overwritten: ByteRange;
+    readonly regions: readonly Region[];
+    /** Every byte that the run writes. */
+    readonly written?: IntervalSet;
+  },
 ): PartitionTable {
+  const { entries, ownRanges, sectorSize } = merged.table;
+  const after = IntervalSet.of(...entries.map((entry) => entryRange(entry, sectorSize)), ...ownRanges);
   return fenceTable({
     target: target.table,
     kind: merged.table.kind,
     sectorSize: merged.table.sectorSize,
     diskSize: target.size,
     stay: merged.staying,
+    reserved: options.written === undefined ? after : after.union(options.written),
     ...options,
   });
 }

@@ -4,6 +4,7 @@ import { end } from '../image/contract.ts';
 import { bootCodeSize } from '../layout/mbr.ts';
 import type { TableWrites, Write } from '../layout/table-encode.ts';
 import { encodeTable } from '../layout/table-encode.ts';
+import { entryRange } from '../layout/table-space.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { TargetDiffersError } from './errors.ts';
 import type { ClonePlan } from './plan.ts';
@@ -29,7 +30,12 @@ export async function raiseFence(target: GuardedTarget, plan: ClonePlan): Promis
 /** The last write of a run: the real table, backup first, then primary, then the boot code; read back. */
 export async function commitTable(target: GuardedTarget, plan: ClonePlan): Promise<void> {
   if (plan.table === undefined) return;
-  await writeTable(target, encodeTable(plan.table, target.size, { bootCode: plan.table.mbr.subarray(0, bootCodeSize) }));
+  const { table, fence, regions, copy, zero } = plan;
+  await writeTable(target, encodeTable(table, target.size, { bootCode: table.mbr.subarray(0, bootCodeSize) }));
+  // Boot records of the fence stand in no place of the final table; nothing leads to them any more.
+  const owned = table.entries.map((entry) => entryRange(entry, table.sectorSize));
+  const left = IntervalSet.of(...(fence?.ownRanges ?? [])).subtract(IntervalSet.of(...table.ownRanges, ...owned, ...regions));
+  await eraseDurably(target, left.subtract(copy).subtract(zero));
 }
 
 /** Backup, primary, sector 0, each durable before the next; then read back. @throws TargetDiffersError */

@@ -19,6 +19,32 @@ export interface TableEntry {
   readonly name: string;
   /** GPT: the 64 attribute bits. MBR: 0x80 active flag. */
   readonly attributes: bigint;
+  /** MBR, logical partitions only (numbers from 5 on): the sector of the extended boot record that describes it. */
+  readonly recordSector?: number;
+}
+
+/** The partition of an MBR table that holds the logical ones. It is no entry of its own: everything in it belongs to them, or is free. */
+export interface ExtendedPartition {
+  /** 1 to 4. */
+  readonly number: number;
+  readonly firstSector: number;
+  readonly lastSector: number;
+  /** 05, 0F or 85. */
+  readonly type: string;
+  readonly attributes: bigint;
+  /** The first bytes of its first boot record, where a loader may stand; absent when they are zero. */
+  readonly bootCode?: Uint8Array;
+}
+
+/** One of the four entries of the MBR on a GPT disk. */
+export interface HybridEntry {
+  /** 1 to 4. */
+  readonly slot: number;
+  /** Two hex digits; `EE` covers what no other entry of the MBR shows. */
+  readonly type: string;
+  readonly active: boolean;
+  readonly firstSector: number;
+  readonly lastSector: number;
 }
 
 export interface PartitionTable {
@@ -38,6 +64,10 @@ export interface PartitionTable {
   readonly mbr: Uint8Array;
   /** GPT: number of slots in the entry array and bytes a slot; absent means 128 of 128 bytes. */
   readonly array?: { readonly count: number; readonly size: number };
+  /** MBR: where the logical partitions are. */
+  readonly extended?: ExtendedPartition;
+  /** GPT: every entry of the MBR, when it lists partitions beside the protective entry. */
+  readonly hybrid?: readonly HybridEntry[];
 }
 
 export type FileSystemState = 'clean' | 'unclean' | 'hibernated' | 'unknown';

@@ -5,10 +5,11 @@
 import type { ByteRange } from '../image/contract.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
-import type { PartitionTable, TableEntry } from './contract.ts';
+import type { ExtendedPartition, PartitionTable, TableEntry } from './contract.ts';
 import { isGuid } from './gpt-guid.ts';
-import { mbrPartUuid, mbrSlots } from './mbr.ts';
-import { InvalidEntryError, TableDoesNotFitError } from './table-errors.ts';
+import { firstLogical, mbrPartUuid, mbrRanges, mbrSlots } from './mbr.ts';
+import { lastFreeBefore } from './mbr-extended.ts';
+import { InvalidEntryError, LogicalRecordError, TableDoesNotFitError, TableFullError } from './table-errors.ts';
 import {
   entryRange,
   gptRanges,
@@ -18,6 +19,7 @@ import {
   usableSectors,
   widestPlace,
 } from './table-space.ts';
+import { entryLabel } from './table-text.ts';
 import { incompletePartitionName, incompletePartitionType, profilePartitionType } from './types.ts';
 
 /** "Non-FS data": no system mounts or boots it. */
@@ -48,6 +50,12 @@ export interface FenceOptions {
   readonly overwritten: ByteRange;
   /** Protected ranges outside the table, which the marker leaves alone. */
   readonly regions?: readonly Region[];
+  /**
+   * What the run writes and what the table after it takes, its boot records included. Only MBR tables with logical partitions that
+   * stay need it: their boot records in the fence stand neither there nor where the target has its own now, so that at every instant
+   * sector 0 leads to a whole chain.
+   */
+  readonly reserved?: IntervalSet;
 }
 
 /**
@@ -55,6 +63,7 @@ export interface FenceOptions {
  * no entry is active.
  *
  * @throws TableDoesNotFitError when there is not one free sector for the marker, or the disk is too small
+ * @throws LogicalRecordError when a logical partition that stays has no free sector for its boot record
  * @throws InvalidEntryError when `runId` is not a GUID
  */
 export function fenceTable(options: FenceOptions): PartitionTable {
@@ -72,7 +81,7 @@ export function fenceTable(options: FenceOptions): PartitionTable {
   if (!isGuid(runId)) throw new InvalidEntryError(marker, `the run id "${options.runId}" is no GUID`);
 
   const diskId = kind === 'mbr' ? runId.slice(0, 8).toLowerCase() : target?.kind === 'gpt' ? target.diskId : runId;
-  const stay = options.stay.map((entry) => (kind === 'gpt' ? hidden(entry) : withoutActiveFlag(entry, diskId)));
+  const { stay, extended } = kind === 'gpt' ? { stay: options.stay.map(hidden) } : stayingInMbr(options, diskId);
   const array = { count: Math.max(standardArray.count, ...stay.map((entry) => entry.number)), size: standardArray.size };
   const bare: PartitionTable = {
     kind,
@@ -82,21 +91,23 @@ export function fenceTable(options: FenceOptions): PartitionTable {
     lastUsable: 1,
     entries: stay,
     repairs: [],
-    ownRanges: kind === 'gpt' ? gptRanges(array, sectorSize, diskSize) : [{ offset: 0, length: sectorSize }],
+    ownRanges: kind === 'gpt' ? gptRanges(array, sectorSize, diskSize) : mbrRanges(stay.flatMap(recordOf), sectorSize),
     mbr: fenceSector(sectorSize, runId),
     ...(kind === 'gpt' ? { array } : {}),
+    ...(extended === undefined ? {} : { extended }),
   };
   const usable = usableSectors(bare, diskSize);
   const fence = { ...bare, firstUsable: usable.firstSector, lastUsable: usable.lastSector };
-  if (kind === 'mbr' && stay.length === mbrSlots) return fence;
+  if (kind === 'mbr' && highestFreeNumber(fence) === undefined) return fence;
 
   const free = IntervalSet.of({ offset: 0, length: diskSize })
     .subtract(IntervalSet.of(...stay.map((entry) => entryRange(entry, sectorSize))))
+    .subtract(IntervalSet.of(...(extended ? [sectorBytes(extended, sectorSize)] : [])))
     .subtract(IntervalSet.of(...regions));
   const widest =
     widestPlace(free.intersect(IntervalSet.of(options.overwritten)), usable, sectorSize) ?? widestPlace(free, usable, sectorSize);
   const place = widest && besideTheStart(widest);
-  const number = lowestFreeNumber(stay);
+  const number = lowestFreeNumber(extended ? [...stay, extended] : stay);
   if (!place || highestFreeNumber(fence) === undefined) {
     throw new TableDoesNotFitError('there is no free sector or number for the marker of an unfinished duplication', {
       diskSize,
@@ -163,6 +174,44 @@ function fenceSector(sectorSize: number, runId: string): Uint8Array {
   return sector;
 }
 
+/** Primary entries keep their numbers; logical ones are numbered by their place on the disk, with boot records of the fence's own. */
+function stayingInMbr(options: FenceOptions, diskId: string): { stay: TableEntry[]; extended?: ExtendedPartition } {
+  const all = options.stay.map((entry) => withoutActiveFlag(entry, diskId));
+  const primary = all.filter(({ number }) => number < firstLogical);
+  const logical = all.filter(({ number }) => number >= firstLogical).sort((a, b) => a.firstSector - b.firstSector);
+  const [first] = logical;
+  if (first === undefined) return { stay: primary };
+  const { sectorSize, diskSize, target, regions = [], reserved = IntervalSet.empty } = options;
+  const free = IntervalSet.of({ offset: sectorSize, length: diskSize - sectorSize })
+    .subtract(IntervalSet.of(...all.map((entry) => entryRange(entry, sectorSize)), ...regions, ...(target?.ownRanges ?? [])))
+    .subtract(reserved);
+  const chain = logical.map((entry, index) => {
+    const isFree = (sector: number) => free.covers({ offset: sector * sectorSize, length: sectorSize });
+    const recordSector = lastFreeBefore(entry.firstSector, 1, isFree);
+    if (recordSector === undefined) throw new LogicalRecordError(`${entryLabel(entry)} during the run`, entry.firstSector);
+    const number = firstLogical + index;
+    return { ...entry, recordSector, number, guid: mbrPartUuid(diskId, number) };
+  });
+  const container = {
+    firstSector: Math.min(...chain.map(({ recordSector }) => recordSector)),
+    lastSector: Math.max(...chain.map(({ lastSector }) => lastSector)),
+  };
+  const number = lowestFreeNumber(primary);
+  if (number > mbrSlots) throw new TableFullError(first, mbrSlots);
+  const within = primary.find((entry) => entry.firstSector <= container.lastSector && container.firstSector <= entry.lastSector);
+  if (within)
+    throw new LogicalRecordError(`${entryLabel(first)} during the run, not beyond ${entryLabel(within)}`, first.firstSector);
+  return { stay: [...primary, ...chain], extended: { ...container, number, type: '0F', attributes: 0n } };
+}
+
+function recordOf({ recordSector }: TableEntry): number[] {
+  return recordSector === undefined ? [] : [recordSector];
+}
+
+function sectorBytes({ firstSector, lastSector }: Place, sectorSize: number): ByteRange {
+  return { offset: firstSector * sectorSize, length: (lastSector - firstSector + 1) * sectorSize };
+}
+
 function withoutActiveFlag(entry: TableEntry, diskId: string): TableEntry {
   return { ...entry, attributes: 0n, guid: mbrPartUuid(diskId, entry.number) };
 }
@@ -175,7 +224,7 @@ function besideTheStart(place: Place): Place {
   return place.firstSector < place.lastSector ? { ...place, firstSector: place.firstSector + 1 } : place;
 }
 
-function lowestFreeNumber(entries: readonly TableEntry[]): number {
+function lowestFreeNumber(entries: readonly { readonly number: number }[]): number {
   const taken = new Set(entries.map((entry) => entry.number));
   let number = 1;
   while (taken.has(number)) number++;

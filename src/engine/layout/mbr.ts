@@ -3,8 +3,10 @@
  * An entry: 0 status (80 active), 1 CHS start, 4 type, 5 CHS end, 8 first sector, 12 number of sectors.
  * Sources: UEFI specification 2.10 section 5.2 (also for the protective entry), and what Linux' block/partitions/msdos.c accepts.
  */
-import type { PartitionTable, TableEntry } from './contract.ts';
+import type { ByteRange } from '../image/contract.ts';
+import type { HybridEntry, PartitionTable, TableEntry } from './contract.ts';
 import { overlapping } from './gpt-entries.ts';
+import type { LogicalPartitions } from './mbr-extended.ts';
 import { entryLabel, sectorRange } from './table-text.ts';
 
 export const mbrEntryOffset = 446;
@@ -15,6 +17,8 @@ export const bootCodeSize = 440;
 export const activeFlag = 0x80n;
 export const protectiveType = 'EE';
 export const extendedTypes: ReadonlySet<string> = new Set(['05', '0F', '85']);
+/** The first number of a logical partition. */
+export const firstLogical = 5;
 /** Both fields of an entry have 32 bits. */
 export const maxMbrSector = 0xffff_ffff;
 
@@ -23,6 +27,8 @@ export interface BootSector {
   readonly blank: boolean;
   /** Entries of any type but the protective one. */
   readonly entries: readonly TableEntry[];
+  /** All entries as they stand, when one is protective. */
+  readonly hybrid: readonly HybridEntry[];
   readonly protective: boolean;
   /** `table`: a partition table; `bad`: one that contradicts itself; `none`: anything else, also a file system's boot sector. */
   readonly verdict: 'table' | 'bad' | 'none';
@@ -41,7 +47,7 @@ export interface BootSector {
 export function readBootSector(sector: Uint8Array, sectors: number): BootSector {
   const view = new DataView(sector.buffer, sector.byteOffset, sector.byteLength);
   const diskId = view.getUint32(mbrDiskIdOffset, true).toString(16).padStart(8, '0');
-  const nothing = { entries: [], protective: false, verdict: 'none', problems: [], diskId } as const;
+  const nothing = { entries: [], hybrid: [], protective: false, verdict: 'none', problems: [], diskId } as const;
   if (sector.subarray(0, 512).every((byte) => byte === 0)) return { ...nothing, blank: true };
   if (sector[510] !== 0x55 || sector[511] !== 0xaa) return { ...nothing, blank: false };
 
@@ -78,16 +84,22 @@ export function readBootSector(sector: Uint8Array, sectors: number): BootSector 
         : fileSystem
           ? 'none'
           : 'bad';
-  return { blank: false, entries, protective, verdict, problems, diskId };
+  const hybrid = protective ? all.map(hybridEntry) : [];
+  return { blank: false, entries, hybrid, protective, verdict, problems, diskId };
 }
 
-/** The MBR table of a boot sector whose verdict is `table`. */
+function hybridEntry({ number, type, attributes, firstSector, lastSector }: TableEntry): HybridEntry {
+  return { slot: number, type, active: attributes === activeFlag, firstSector, lastSector };
+}
+
+/** The MBR table of a boot sector whose verdict is `table`; `logical`: what its extended partition holds. */
 export function mbrTable(
   boot: BootSector,
   sector: Uint8Array,
   size: number,
   sectorSize: number,
   notes: readonly string[],
+  logical?: LogicalPartitions,
 ): PartitionTable {
   const active = boot.entries.filter((entry) => entry.attributes === activeFlag);
   const repairs = [...notes];
@@ -98,11 +110,18 @@ export function mbrTable(
     diskId: boot.diskId,
     firstUsable: 1,
     lastUsable: lastMbrSector(size, sectorSize),
-    entries: boot.entries,
-    repairs,
-    ownRanges: [{ offset: 0, length: sectorSize }],
+    entries: [...boot.entries.filter(({ type }) => !extendedTypes.has(type)), ...(logical?.entries ?? [])],
+    repairs: [...repairs, ...(logical?.notes ?? [])],
+    ownRanges: mbrRanges(logical?.records ?? [], sectorSize),
     mbr: sector,
+    ...(logical === undefined ? {} : { extended: logical.extended }),
   };
+}
+
+/** Sector 0 and the extended boot records, which stand in these sectors. */
+export function mbrRanges(records: readonly number[], sectorSize: number): ByteRange[] {
+  const sectors = [...new Set([0, ...records])].sort((a, b) => a - b);
+  return sectors.map((sector) => ({ offset: sector * sectorSize, length: sectorSize }));
 }
 
 /** The last sector that an entry can reach on a disk of `size` bytes. */

@@ -1,6 +1,6 @@
 /** Which number each entry of a merged table gets. */
-import type { PartitionTable, TableEntry } from './contract.ts';
-import { mbrPartUuid, mbrSlots } from './mbr.ts';
+import type { TableEntry } from './contract.ts';
+import { mbrPartUuid } from './mbr.ts';
 import { TableFullError } from './table-errors.ts';
 import type { ArraySize } from './table-space.ts';
 
@@ -19,20 +19,14 @@ export interface MergedPart {
 }
 
 /**
- * Source entries keep their numbers. Protected entries take the highest free ones, kept entries then their own or else the highest
+ * The numbers of a merged GPT. Source entries keep theirs. Protected entries take the highest free ones, kept entries then their own or else the highest
  * free one, so that merging a second time changes nothing. Sorted by number.
  *
  * @throws TableFullError
  */
-export function numberParts(
-  source: PartitionTable,
-  brought: readonly TableEntry[],
-  stays: readonly Stay[],
-  array: ArraySize | undefined,
-): MergedPart[] {
-  const slots = array?.count ?? mbrSlots;
+export function numberParts(brought: readonly TableEntry[], stays: readonly Stay[], array: ArraySize): MergedPart[] {
+  const slots = array.count;
   const taken = new Set(brought.map((entry) => entry.number));
-  const activeSource = brought.some((entry) => entry.attributes !== 0n);
   const parts: MergedPart[] = brought.map((entry) => ({ entry, from: entry, origin: 'source' }));
 
   const highestFirst = [...stays].sort((a, b) => b.from.number - a.from.number);
@@ -42,22 +36,18 @@ export function numberParts(
       const number = own ? from.number : highestFree(taken, slots);
       if (number === undefined) throw new TableFullError(from, slots);
       taken.add(number);
-      parts.push({
-        entry: source.kind === 'gpt' ? { ...from, number } : inMbr(from, number, source.diskId, activeSource),
-        from,
-        origin,
-      });
+      parts.push({ entry: { ...from, number }, from, origin });
     }
   }
   return parts.sort((a, b) => a.entry.number - b.entry.number);
 }
 
 /** The disk signature is the source's, so the kernel's name for the partition changes; only one entry of a disk is active. */
-function inMbr(from: TableEntry, number: number, diskId: string, activeSource: boolean): TableEntry {
+export function inMbr(from: TableEntry, number: number, diskId: string, activeSource: boolean): TableEntry {
   return { ...from, number, guid: mbrPartUuid(diskId, number), attributes: activeSource ? 0n : from.attributes };
 }
 
-function highestFree(taken: ReadonlySet<number>, slots: number): number | undefined {
+export function highestFree(taken: ReadonlySet<number>, slots: number): number | undefined {
   for (let number = slots; number >= 1; number--) if (!taken.has(number)) return number;
   return undefined;
 }

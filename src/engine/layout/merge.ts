@@ -6,10 +6,13 @@ import type { Region } from '../protect/region.ts';
 import type { PartitionTable, TableEntry } from './contract.ts';
 import { findIncomplete, isMarker, unhidden } from './fence-table.ts';
 import { nilGuid } from './gpt-guid.ts';
-import { extendedTypes } from './mbr.ts';
+import { mbrRanges } from './mbr.ts';
+import { logicalEntries } from './mbr-extended.ts';
 import { arrayFor, checkFit } from './merge-fit.ts';
+import { mergeHybrid } from './merge-hybrid.ts';
+import { type MergedMbr, mergeMbr } from './merge-logical.ts';
 import { type MergedPart, numberParts, type Stay } from './merge-numbers.ts';
-import { DuplicateGuidError, LogicalPartitionsError, SectorSizeMismatchError, TableKindMismatchError } from './table-errors.ts';
+import { DuplicateGuidError, SectorSizeMismatchError, TableKindMismatchError } from './table-errors.ts';
 import { firstUsableSector, gptRanges, usableSectors } from './table-space.ts';
 import { entryLabel } from './table-text.ts';
 import { profilePartitionType } from './types.ts';
@@ -41,18 +44,20 @@ export interface MergedTable {
   readonly leftOut: readonly { readonly entry: TableEntry; readonly reason: string }[];
   /** What the reader of a plan should know, each a sentence. */
   readonly notes: readonly string[];
+  /** What somebody should look at, each a sentence. */
+  readonly warnings: readonly string[];
 }
 
 /**
  * Merges two tables.
  *
  * From the source: disk GUID (MBR: disk signature) and every entry with number, GUID, name, type, attributes and place, except those of `skip`,
- * its own profile partitions and markers of unfinished runs. From the target: profile partitions, which take the highest
+ * its own profile partitions and markers of unfinished runs (of MBR tables logical partitions move up when one before them is left out). From the target: profile partitions, which take the highest
  * numbers of the array, and entries of `keep`, which keep their number if no source entry has it and take the highest free one otherwise.
  *
  * A source that is itself an unfinished target is not refused here: ask `findIncomplete`.
  *
- * @throws SectorSizeMismatchError, TableKindMismatchError, LogicalPartitionsError, PartsCollideError, TargetTooSmallError, TableFullError,
+ * @throws SectorSizeMismatchError, TableKindMismatchError, PartsCollideError, LogicalRecordError, TargetTooSmallError, TableFullError,
  *   DuplicateGuidError, TableDoesNotFitError
  */
 export function mergeTables(options: MergeOptions): MergedTable {
@@ -61,9 +66,6 @@ export function mergeTables(options: MergeOptions): MergedTable {
   for (const size of [options.targetSectorSize, target?.sectorSize]) {
     if (size !== undefined && size !== source.sectorSize) throw new SectorSizeMismatchError(source.sectorSize, size);
   }
-  refuseLogical(source, 'the source');
-  if (target && options.keep) refuseLogical(target, 'the target');
-
   const { brought, leftOut } = chooseSource(source, options.skip);
   const stays = target ? chooseTarget(target, options.keep) : [];
   if (target && target.kind !== source.kind && stays.length > 0) {
@@ -78,23 +80,33 @@ export function mergeTables(options: MergeOptions): MergedTable {
   const array = source.kind === 'gpt' ? arrayFor(fit) : undefined;
   checkFit({ ...fit, array });
 
-  const parts = numberParts(source, brought, stays, array);
+  const { parts, extended }: MergedMbr = array
+    ? { parts: numberParts(brought, stays, array) }
+    : mergeMbr({ source, target, brought, stays, regions, diskSize });
   const entries = parts.map((part) => part.entry);
-  const bare = { ...source, entries, repairs: [], ...(array ? { array } : {}) };
+  const { extended: _, hybrid: __, ...common } = source;
+  const bare = { ...common, entries, repairs: [], ...(array ? { array } : {}), ...(extended ? { extended } : {}) };
   const usable = usableSectors(bare, diskSize);
   const table: PartitionTable = {
     ...bare,
     mbr: findIncomplete(source) ? new Uint8Array(source.sectorSize) : source.mbr,
     firstUsable: firstUsableSector(bare, diskSize),
     lastUsable: usable.lastSector,
-    ownRanges: array ? gptRanges(array, source.sectorSize, diskSize) : [{ offset: 0, length: source.sectorSize }],
+    ownRanges: array ? gptRanges(array, source.sectorSize, diskSize) : mbrRanges(recordsOf(bare), source.sectorSize),
   };
-  return { table, parts, leftOut, notes: notesOf(parts, target, source) };
+  const mixed = mergeHybrid({ source, target, parts, diskSize });
+  return {
+    table: mixed.hybrid ? { ...table, hybrid: mixed.hybrid } : table,
+    parts,
+    leftOut,
+    notes: notesOf(parts, target, source),
+    warnings: mixed.warnings,
+  };
 }
 
-function refuseLogical(table: PartitionTable, where: string): void {
-  const extended = table.kind === 'mbr' ? table.entries.find((entry) => extendedTypes.has(entry.type)) : undefined;
-  if (extended) throw new LogicalPartitionsError(extended, where);
+function recordsOf(table: PartitionTable): number[] {
+  const records = logicalEntries(table).map(({ recordSector }) => recordSector);
+  return [table.extended?.firstSector, ...records].filter((sector) => sector !== undefined);
 }
 
 function chooseSource(
@@ -132,8 +144,8 @@ function refuseTwins(brought: readonly TableEntry[], stays: readonly Stay[]): vo
 function notesOf(parts: readonly MergedPart[], target: PartitionTable | undefined, source: PartitionTable): string[] {
   const notes: string[] = [];
   for (const { entry, origin, from } of parts) {
-    if (origin !== 'source' && entry.number !== from.number) {
-      notes.push(`${entryLabel(from)} of the target becomes partition ${entry.number}`);
+    if (entry.number !== from.number) {
+      notes.push(`${entryLabel(from)} of the ${origin === 'source' ? 'source' : 'target'} becomes partition ${entry.number}`);
     }
     if (origin === 'kept' && entry.attributes !== from.attributes)
       notes.push(`${entryLabel(from)} of the target is no longer active`);

@@ -4,7 +4,17 @@ import type { PartitionTable } from './contract.ts';
 import { findIncomplete } from './fence-table.ts';
 import { encodeEntries } from './gpt-entries.ts';
 import { encodeHeader } from './gpt-header.ts';
-import { bootCodeSize, maxMbrSector, mbrDiskIdOffset, mbrEntryOffset, mbrEntrySize, mbrSlots, protectiveType } from './mbr.ts';
+import {
+  bootCodeSize,
+  firstLogical,
+  maxMbrSector,
+  mbrDiskIdOffset,
+  mbrEntryOffset,
+  mbrEntrySize,
+  mbrSlots,
+  protectiveType,
+} from './mbr.ts';
+import { encodeMbrEntry, encodeRecords } from './mbr-extended.ts';
 import { checkTable } from './table-check.ts';
 import { firstUsableSector, gptPlaces, standardArray } from './table-space.ts';
 
@@ -17,8 +27,9 @@ export interface Write {
 /** To be written group by group in this order, each made durable before the next; within a group in order. */
 export interface TableWrites {
   readonly backup: readonly Write[];
+  /** GPT: at the start of the disk. MBR: the boot records of logical partitions. */
   readonly primary: readonly Write[];
-  /** Sector 0: the protective MBR with the boot code, or the MBR table itself. */
+  /** Sector 0: the protective or hybrid MBR with the boot code, or the MBR table itself. */
   readonly mbr: readonly Write[];
   /** Zeros over what a former GPT leaves behind; empty without `previous`. */
   readonly obsolete: readonly Write[];
@@ -47,7 +58,8 @@ export function encodeTable(table: PartitionTable, diskSize: number, options: En
   const bootCode = findIncomplete(table) ? table.mbr : (options.bootCode ?? new Uint8Array(0));
   if (table.kind === 'mbr') {
     const mbr = encodeMbr(table, bootCode);
-    return { backup: [], primary: [], mbr: [{ offset: 0, bytes: mbr }], obsolete: obsoleteWrites(options.previous) };
+    const records = encodeRecords(table, bootCode.length > 0 && !findIncomplete(table));
+    return { backup: [], primary: records, mbr: [{ offset: 0, bytes: mbr }], obsolete: obsoleteWrites(options.previous) };
   }
 
   const { sectorSize } = table;
@@ -86,6 +98,12 @@ export function encodeTable(table: PartitionTable, diskSize: number, options: En
 /** UEFI specification 2.10, section 5.2.3. The active flag of a protective entry that some BIOSes want goes with the boot code. */
 function protectiveMbr(table: PartitionTable, sectors: number, bootCode: Uint8Array): Uint8Array {
   const sector = bootSector(table.sectorSize, bootCode);
+  if (table.hybrid) {
+    // The signature by which BIOS-booted systems name the disk; a plain protective MBR has none.
+    sector.set(table.mbr.subarray(mbrDiskIdOffset, mbrEntryOffset), mbrDiskIdOffset);
+    for (const entry of table.hybrid) encodeMbrEntry(sector, entry.slot - 1, entry);
+    return sector;
+  }
   const view = new DataView(sector.buffer);
   const active = bootCode.length > 0 && activeProtective(table.mbr);
   sector.set([active ? 0x80 : 0, 0x00, 0x02, 0x00, Number.parseInt(protectiveType, 16), 0xff, 0xff, 0xff], mbrEntryOffset);
@@ -104,17 +122,12 @@ function activeProtective(mbr: Uint8Array): boolean {
 
 function encodeMbr(table: PartitionTable, bootCode: Uint8Array): Uint8Array {
   const sector = bootSector(table.sectorSize, bootCode);
-  const view = new DataView(sector.buffer);
-  view.setUint32(mbrDiskIdOffset, Number.parseInt(table.diskId, 16), true);
+  new DataView(sector.buffer).setUint32(mbrDiskIdOffset, Number.parseInt(table.diskId, 16), true);
   for (const entry of table.entries) {
-    const at = mbrEntryOffset + (entry.number - 1) * mbrEntrySize;
-    sector[at] = Number(entry.attributes);
-    sector.set(cylinderHeadSector(entry.firstSector), at + 1);
-    sector[at + 4] = Number.parseInt(entry.type, 16);
-    sector.set(cylinderHeadSector(entry.lastSector), at + 5);
-    view.setUint32(at + 8, entry.firstSector, true);
-    view.setUint32(at + 12, entry.lastSector - entry.firstSector + 1, true);
+    if (entry.number < firstLogical) encodeMbrEntry(sector, entry.number - 1, { ...entry, active: entry.attributes !== 0n });
   }
+  const { extended } = table;
+  if (extended) encodeMbrEntry(sector, extended.number - 1, { ...extended, active: extended.attributes !== 0n });
   return sector;
 }
 
@@ -123,13 +136,6 @@ function bootSector(sectorSize: number, bootCode: Uint8Array): Uint8Array {
   sector.set(bootCode.subarray(0, bootCodeSize));
   sector.set([0x55, 0xaa], 510);
   return sector;
-}
-
-/** The old address of a sector on the usual geometry of 255 heads and 63 sectors; FE FF FF where it does not reach. */
-function cylinderHeadSector(lba: number): readonly number[] {
-  const cylinder = Math.floor(lba / (255 * 63));
-  if (cylinder > 1023) return [0xfe, 0xff, 0xff];
-  return [Math.floor(lba / 63) % 255, (lba % 63) + 1 + ((cylinder >> 8) << 6), cylinder & 0xff];
 }
 
 function obsoleteWrites(previous: PartitionTable | undefined): Write[] {

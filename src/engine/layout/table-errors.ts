@@ -50,17 +50,14 @@ export class AmbiguousTableError extends RefusedError {
   }
 }
 
-/** Extended MBR partitions, and the logical ones inside, are not handled. */
-export class LogicalPartitionsError extends RefusedError {
-  constructor(entry: TableEntry, where: string) {
-    super(
-      `${entryLabel(entry)} of ${where} is an extended partition (type ${entry.type}); logical partitions: not supported yet`,
-      {
-        code: 'LOGICAL_PARTITIONS',
-        todo: 'Convert the disk to GPT (for example with "sgdisk --mbrtogpt"), or copy it with another tool.',
-        data: { partition: entry.number, type: entry.type },
-      },
-    );
+/** There is no free sector for the boot record that a logical partition needs before it. */
+export class LogicalRecordError extends RefusedError {
+  constructor(what: string, sector: number) {
+    super(`there is no free sector before sector ${sector} for the boot record of ${what}`, {
+      code: 'LOGICAL_NO_ROOM',
+      todo: 'Do not keep the logical partition (--only, --skip), or leave a free sector before it on its disk.',
+      data: { what, sector },
+    });
   }
 }
 

@@ -89,7 +89,7 @@ export function blankTable(
 }
 
 /** Bytes of an entry on its disk. */
-export function entryRange(entry: TableEntry, sectorSize: number): ByteRange {
+export function entryRange(entry: Place, sectorSize: number): ByteRange {
   return { offset: entry.firstSector * sectorSize, length: (entry.lastSector - entry.firstSector + 1) * sectorSize };
 }
 
@@ -129,10 +129,12 @@ export function placeInGap(table: PartitionTable, diskSize: number): Place | und
 /** The highest number that no entry has. */
 export function highestFreeNumber(table: PartitionTable): number | undefined {
   const taken = new Set(table.entries.map((entry) => entry.number));
+  if (table.extended) taken.add(table.extended.number);
   for (let number = tableSlots(table); number >= 1; number--) if (!taken.has(number)) return number;
   return undefined;
 }
 
+/** Primary ones; logical partitions of an MBR table have numbers beyond. */
 export function tableSlots(table: PartitionTable): number {
   return table.kind === 'mbr' ? 4 : (table.array ?? standardArray).count;
 }

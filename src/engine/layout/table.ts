@@ -3,8 +3,10 @@ import type { ImageSource } from '../image/contract.ts';
 import type { PartitionTable } from './contract.ts';
 import { findIncomplete } from './fence-table.ts';
 import { findGpt, type GptFindings, gptProblems, gptTable } from './gpt-read.ts';
-import { type BootSector, mbrTable, protectiveType, readBootSector } from './mbr.ts';
+import { type BootSector, extendedTypes, mbrTable, protectiveType, readBootSector } from './mbr.ts';
+import { readLogicalPartitions } from './mbr-extended.ts';
 import { AmbiguousTableError, SectorSizeConflictError, TableCorruptError, TableTruncatedError } from './table-errors.ts';
+import { entryLabel } from './table-text.ts';
 import { profilePartitionType } from './types.ts';
 
 export interface ReadTableOptions {
@@ -66,8 +68,9 @@ async function withGpt(
 ): Promise<PartitionTable | undefined> {
   if (boot.protective) {
     const hybrid = boot.entries.map((entry) => `${entry.number} (type ${entry.type})`);
+    if (hybrid.length === 0) return gptTable(found, sector, []);
     const note = `hybrid MBR: beside the protective entry it lists ${hybrid.join(', ')}; only the GPT counts`;
-    return gptTable(found, sector, hybrid.length > 0 ? [note] : []);
+    return { ...gptTable(found, sector, [note]), hybrid: boot.hybrid };
   }
   const table = gptTable(found, sector, ['the protective MBR is missing']);
   const ours = table.entries.some((entry) => entry.type === profilePartitionType);
@@ -93,7 +96,14 @@ async function withoutGpt(image: ImageSource, notes: readonly string[]): Promise
   await image.read(sector, 0);
   const boot = readBootSector(sector, Math.floor(image.size / image.sectorSize));
   if (boot.verdict === 'bad') throw new TableCorruptError(image.name, boot.problems, 'mbr');
-  return boot.verdict === 'table' ? mbrTable(boot, sector, image.size, image.sectorSize, notes) : undefined;
+  if (boot.verdict !== 'table') return undefined;
+  const [container, second] = boot.entries.filter(({ type }) => extendedTypes.has(type));
+  if (container === undefined) return mbrTable(boot, sector, image.size, image.sectorSize, notes);
+  const both = second && [`${entryLabel(container)} and ${entryLabel(second)} are both extended`];
+  const logical = await readLogicalPartitions(image, container, boot.diskId);
+  const problems = [...(both ?? []), ...logical.problems];
+  if (problems.length > 0) throw new TableCorruptError(image.name, problems, 'mbr');
+  return mbrTable(boot, sector, image.size, image.sectorSize, notes, logical);
 }
 
 function damaged(image: ImageSource, found: readonly GptFindings[]): Error {

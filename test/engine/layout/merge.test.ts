@@ -5,7 +5,6 @@ import { type MergeOptions, mergeTables } from '../../../src/engine/layout/merge
 import { encodeTable } from '../../../src/engine/layout/table-encode.ts';
 import {
   DuplicateGuidError,
-  LogicalPartitionsError,
   PartsCollideError,
   SectorSizeMismatchError,
   TableDoesNotFitError,
@@ -14,7 +13,7 @@ import {
   TargetTooSmallError,
 } from '../../../src/engine/layout/table-errors.ts';
 import { incompletePartitionType } from '../../../src/engine/layout/types.ts';
-import { diskSize, MemoryDisk, MiB, sfdiskDisk, toolsAccept } from './table-disk.ts';
+import { diskSize, MemoryDisk, MiB, toolsAccept } from './table-disk.ts';
 import { gpt, linux, mbr, part, read, withProfile, written } from './table-parts.ts';
 
 const other = (number: number): Partial<TableEntry> => ({
@@ -233,15 +232,6 @@ test('MBR tables merge likewise: four places, one disk signature, one active ent
   refused({ source: four, target, keep }, TableFullError, /partition 2 must stay on the target, but all 4 places/);
   refused({ source: from, diskSize: 12 * MiB }, TargetTooSmallError, new RegExp(`partition 2 .* at least ${13 * MiB} bytes`));
   refused({ source: from, target: mbr([part(3, 12, 4)]), keep: () => true }, PartsCollideError, /partition 2 of the source/);
-});
-
-test('extended partitions are refused, as a source and where parts are to be kept', async () => {
-  const logical = await sfdiskDisk('label: dos\nsize=8MiB\nsize=16MiB, type=5\nsize=4MiB\n');
-  const table = await read(logical);
-  refused({ source: table }, LogicalPartitionsError, /partition 2 of the source .*logical partitions: not supported yet/);
-  const plain = mbr([part(1, 1, 4)]);
-  refused({ source: plain, target: table, keep: () => false }, LogicalPartitionsError, /partition 2 of the target/);
-  assert.is(mergeTables({ source: plain, target: table, diskSize }).table.entries.length, 1);
 });
 
 test('names and types of any source come through, whatever characters they hold', async () => {
