@@ -32,7 +32,7 @@ async function accepted(image: MemoryDisk): Promise<void> {
   await withTools(image, async (path) => {
     const { stdout } = await execa('sgdisk', ['--verify', path]);
     assert.match(stdout, 'No problems found');
-    assert.match((await execa('sgdisk', ['--print', path])).stdout, 'hybrid MBR');
+    assert.match((await execa('gdisk', ['-l', path])).stdout, 'MBR: hybrid');
   });
 }
 

@@ -13,7 +13,7 @@ import {
   TargetTooSmallError,
 } from '../../../src/engine/layout/table-errors.ts';
 import { incompletePartitionType } from '../../../src/engine/layout/types.ts';
-import { diskSize, MemoryDisk, MiB, toolsAccept } from './table-disk.ts';
+import { diskSize, MemoryDisk, MiB, sfdiskDisk, toolsAccept } from './table-disk.ts';
 import { gpt, linux, mbr, part, read, withProfile, written } from './table-parts.ts';
 
 const other = (number: number): Partial<TableEntry> => ({
