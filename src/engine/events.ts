@@ -9,7 +9,7 @@ export type EngineEvent =
   /** How far a phase is, in bytes; `done` never shrinks within a phase. Cheap: may be sent for every chunk. */
   | { readonly type: 'progress'; readonly phase: string; readonly done: number; readonly total: number }
   /** The target goes over into another state. Sent before the first write of the fence, and after the commit is durable. */
-  | { readonly type: 'target'; readonly state: TargetState }
+  | { readonly type: 'target'; readonly name: string; readonly state: TargetState }
   /** Worth telling, nothing to do about it. */
   | { readonly type: 'note'; readonly message: string }
   /** Worth telling, and somebody should look at it; the run goes on. */

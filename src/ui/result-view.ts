@@ -1,5 +1,5 @@
 /** What commands print when they have changed something. */
-import type { CloneResult } from '../engine/duplicate/execute.ts';
+import type { CloneResult } from '../engine/duplicate/result.ts';
 import type { ClonePlan } from '../engine/duplicate/plan.ts';
 import { formatBytes, formatDuration, formatRate } from './format.ts';
 import { facts } from './table.ts';

@@ -63,7 +63,7 @@ test('json progress gives every event as a line, few of progress but always the 
     clock.now = done;
     view.onEvent({ type: 'progress', phase: 'copy', done, total: 1000 });
   }
-  view.onEvent({ type: 'target', state: 'fenced' });
+  view.onEvent({ type: 'target', name: 'disk', state: 'fenced' });
   view.onEvent({ type: 'warning', message: 'two\nlines' });
   await view.end('done');
   const events = lines().map((line) => JSON.parse(line));
@@ -74,7 +74,7 @@ test('json progress gives every event as a line, few of progress but always the 
     events.filter(({ type }) => type !== 'progress'),
     [
       { type: 'phase', phase: 'copy', title: 'Copying' },
-      { type: 'target', state: 'fenced' },
+      { type: 'target', name: 'disk', state: 'fenced' },
       { type: 'warning', message: 'two\nlines' },
       { type: 'end', outcome: 'done' },
     ],

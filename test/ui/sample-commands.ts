@@ -14,7 +14,7 @@ class Work extends BaseCommand {
     const { args, flags } = await this.parse(Work);
     const result = await this.work(flags, async ({ signal, onEvent }) => {
       onEvent({ type: 'phase', phase: 'fence', title: 'Fencing' });
-      onEvent({ type: 'target', state: 'fenced' });
+      onEvent({ type: 'target', name: 'disk', state: 'fenced' });
       onEvent({ type: 'phase', phase: 'copy', title: 'Copying' });
       onEvent({ type: 'progress', phase: 'copy', done: 1, total: 4 });
       if (args.end === 'corrupt')
@@ -27,7 +27,7 @@ class Work extends BaseCommand {
       if (args.end === 'wait' || args.end === 'deaf') await stopped(signal, args.end === 'deaf');
       onEvent({ type: 'warning', message: 'take care' });
       onEvent({ type: 'progress', phase: 'copy', done: 4, total: 4 });
-      onEvent({ type: 'target', state: 'committed' });
+      onEvent({ type: 'target', name: 'disk', state: 'committed' });
       return { bytes: 4, big: 5n };
     });
     this.show(flags, result, 'Four bytes.\n');

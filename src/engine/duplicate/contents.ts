@@ -1,7 +1,9 @@
 /** What of a source has to be copied: which bytes of each part and of the space before the first one hold something. */
 import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
+import { isMediumError } from '../lanes/source-reader.ts';
 import { isZero } from '../lanes/zeros.ts';
+import type { UsedBlocks } from '../layout/contract.ts';
 import { usedBlocks } from '../layout/filesystems.ts';
 import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import type { Part } from './disk.ts';
@@ -41,6 +43,8 @@ export interface ContentsOptions {
   readonly exact: boolean;
   /** Somebody may be writing to the source: its file systems' own maps cannot be trusted. */
   readonly inconsistent: boolean;
+  /** Sectors that cannot be read are no reason to give up: a part whose structures they hit is copied whole. */
+  readonly tolerant?: boolean;
 }
 
 export async function contentsOf(
@@ -53,7 +57,10 @@ export async function contentsOf(
   const all = { data: allocation.data.intersect(range), zero: allocation.zero.intersect(range), unused: IntervalSet.empty };
   if (options.exact) return { ...all, how: 'every byte (--exact)', whole: false };
   if (options.inconsistent) return { ...all, how: 'every byte: the source is in use', whole: true };
-  const map = await usedBlocks(slice(image, part.range, `${image.name}, ${part.label}`));
+  const map = await usedBlocks(slice(image, part.range, `${image.name}, ${part.label}`)).catch((error: unknown): UsedBlocks => {
+    if (options.tolerant !== true || !isMediumError(error)) throw error;
+    return { known: false, reason: `its own structures cannot be read: ${error.message}` };
+  });
   if (!map.known) return { ...all, how: `every allocated byte: ${map.reason}`, whole: true };
   const used = map.used.shift(part.range.offset).align(PAGE).intersect(range);
   return {
@@ -69,8 +76,16 @@ const SCAN_STEP = 1 << 20;
 /** Boot loaders that live outside partitions stand in the first megabytes; nobody's loader begins behind this. */
 const LOADER_AREA = 64 << 20;
 
-/** Blocks of 4 KiB in `space` that hold something else than zeros; looked for in the first 64 MiB of the disk. */
-export async function dataIn(image: ImageSource, space: IntervalSet, allocation: Allocation): Promise<IntervalSet> {
+/** Anything but zero: what cannot be read may be a loader. */
+const UNREADABLE = 0xff;
+
+/** Blocks of 4 KiB in `space` that hold something else than zeros; looked for in the first 64 MiB of the disk. With `tolerant` also what cannot be read. */
+export async function dataIn(
+  image: ImageSource,
+  space: IntervalSet,
+  allocation: Allocation,
+  tolerant = false,
+): Promise<IntervalSet> {
   const found = new IntervalBuilder();
   const searched = space
     .intersect(allocation.data)
@@ -79,7 +94,12 @@ export async function dataIn(image: ImageSource, space: IntervalSet, allocation:
     for (let at = range.offset; at < end(range); ) {
       const stop = Math.min(end(range), (Math.floor(at / SCAN_STEP) + 1) * SCAN_STEP);
       const bytes = new Uint8Array(stop - at);
-      await image.read(bytes, at);
+      try {
+        await image.read(bytes, at);
+      } catch (error) {
+        if (!tolerant || !isMediumError(error)) throw error;
+        bytes.fill(UNREADABLE);
+      }
       for (const block of blocksOf({ offset: at, length: stop - at })) {
         if (!isZero(bytes.subarray(block.offset - at, end(block) - at))) found.add(block.offset, block.length);
       }

@@ -1,213 +1,152 @@
-/** Carries a plan out: fence, copy, read back, persona, commit. Killed at any instant, the same command finishes it. */
-import { RegionChangedError } from '../errors.ts';
+/** Carries plans out: one read of the source goes to all targets. What fails on one target does not keep the others. */
+import { DoppelError } from '../errors.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
-import { BlockImage } from '../image/block.ts';
-import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
-import { openSource, openTarget } from '../image/open.ts';
+import { openSource } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
-import { chunksOf } from '../lanes/chunks.ts';
-import { type CopyResult, copyChunks } from '../lanes/copy.ts';
-import { encodeBundle } from '../profile/bundle.ts';
-import { regionWriter, writeContainer } from '../profile/container-write.ts';
-import type { Bundle } from '../profile/model.ts';
-import { guard } from '../protect/guard.ts';
-import { checkRegions, hashRegions } from '../protect/hash.ts';
-import type { Region } from '../protect/region.ts';
-import { personalizeTarget } from './apply-persona.ts';
+import { withUnreadable } from '../image/unreadable.ts';
+import { blocksOf } from '../lanes/blocks.ts';
+import { copyBlocks } from '../lanes/copy.ts';
+import { SourceReader } from '../lanes/source-reader.ts';
+import { IntervalSet } from '../protect/intervals.ts';
 import type { ClonePlan } from './plan.ts';
-import { recheck } from './preconditions.ts';
-import { readBackCopy } from './read-back.ts';
-import { commitTable, confirm, raiseFence } from './table-writes.ts';
-import { tasksOf } from './tasks.ts';
+import { recheckOne } from './preconditions.ts';
+import { writeRescueMap } from './rescue-map.ts';
+import type { CloneOutcome, CloneResult } from './result.ts';
+import { startTarget, type TargetRun } from './target-run.ts';
 
-export interface CloneResult {
-  readonly runId: string;
-  /** Bytes of the target. */
-  readonly written: number;
-  readonly zeroed: number;
-  readonly discarded: number;
-  /** How the read-back got past the cache; `skipped` with --no-verify. */
-  readonly verified: CacheBypass | 'skipped';
-  /** Files that the persona changed. */
-  readonly filesChanged: number;
-  /** The protected regions and the SHA-256 (hex) that they had before and after. */
-  readonly regions: readonly { readonly name: string; readonly sha256: string }[];
-  readonly seconds: number;
+export interface ExecuteOptions extends RunOptions {
+  /** Milliseconds between two entries of the journal; 5000 when absent. */
+  readonly checkpointEvery?: number;
+}
+
+/** One plan; what goes wrong is thrown. @throws as `executeClones` tells */
+export async function executeClone(plan: ClonePlan, options: ExecuteOptions = {}): Promise<CloneResult> {
+  const [outcome] = await executeClones([plan], options);
+  if (outcome === undefined || 'error' in outcome) throw outcome?.error;
+  return outcome.result;
 }
 
 /**
- * Nothing is written before the plan's preconditions were checked again.
- * @throws RegionChangedError over every other error when a protected byte changed; CloneRefusedError when a disk is not what
- * the plan was made for; ImageIoError; TargetDiffersError; the signal's reason
+ * Plans of one source, for targets of their own. Nothing is written to a target before its plan's preconditions were checked
+ * again. An outcome's error is a RegionChangedError over every other error when a protected byte changed; CloneRefusedError
+ * when a disk is not what the plan was made for; ImageIoError; SourceGoneError; TargetDiffersError; the signal's reason.
+ * @throws CloneRefusedError, ImageIoError when the source cannot be opened or has changed; no target is touched then
  */
-export async function executeClone(plan: ClonePlan, options: RunOptions = {}): Promise<CloneResult> {
-  const { image: source } = await openSource(plan.source.path, { allowInconsistent: plan.inconsistent });
+export async function executeClones(
+  plans: readonly ClonePlan[],
+  options: ExecuteOptions = {},
+): Promise<readonly CloneOutcome<ClonePlan>[]> {
+  const [first] = plans;
+  if (first === undefined) return [];
+  const { image: source } = await openSource(first.source.path, { allowInconsistent: first.inconsistent });
   try {
-    const target = await openTarget(plan.target.path);
-    try {
-      await recheck(plan.preconditions, source, target);
-      return await new CloneRun(plan, source, target, options).run();
-    } finally {
-      await target.close();
-    }
+    await recheckOne('source', first.preconditions.source, source);
+    return await new Run(plans, first, source, options).outcomes();
   } finally {
     await source.close();
   }
 }
 
-class CloneRun {
-  readonly #plan: ClonePlan;
-  readonly #source: ImageSource;
-  readonly #disk: OpenImage;
-  readonly #target: GuardedTarget;
-  readonly #signal: AbortSignal | undefined;
+class Run {
+  readonly #plans: readonly ClonePlan[];
+  readonly #first: ClonePlan;
+  readonly #source: OpenImage;
+  readonly #options: ExecuteOptions;
   readonly #onEvent: OnEvent;
+  readonly #errors = new Map<ClonePlan, unknown>();
+  readonly #results = new Map<ClonePlan, CloneResult>();
 
-  constructor(plan: ClonePlan, source: ImageSource, disk: OpenImage, options: RunOptions) {
-    this.#plan = plan;
+  constructor(plans: readonly ClonePlan[], first: ClonePlan, source: OpenImage, options: ExecuteOptions) {
+    this.#plans = plans;
+    this.#first = first;
     this.#source = source;
-    this.#disk = disk;
-    this.#target = guard(disk, plan.regions);
-    this.#signal = options.signal;
+    this.#options = options;
     this.#onEvent = options.onEvent ?? ignoreEvents;
   }
 
-  async run(): Promise<CloneResult> {
-    const begun = performance.now();
-    const { regions, identity } = this.#plan;
-    const standing = regions.filter((region) => region.name !== identity.write?.region.name);
-    const standingBefore = await hashRegions(this.#disk, standing);
-    const done = await this.#holding(standing, standingBefore, async () => {
-      this.#signal?.throwIfAborted();
-      this.#phase('fence', 'Fencing the target: from here on it does not boot until everything is done');
-      this.#onEvent({ type: 'target', state: 'fenced' });
-      await raiseFence(this.#target, this.#plan);
-      if (identity.write !== undefined) await this.#writeProfile(identity.write.region, identity.bundle as Bundle);
-      const before = await hashRegions(this.#disk, regions);
-      const outcome = await this.#holding(regions, before, () => this.#duplicate());
-      return { ...outcome, regions: regions.map(({ name }, index) => ({ name, sha256: before[index] as string })) };
-    });
-    this.#onEvent({ type: 'target', state: 'committed' });
-    await this.#reread();
-    return { runId: this.#plan.runId, ...done, seconds: (performance.now() - begun) / 1000 };
-  }
-
-  /** A changed region outranks whatever else went wrong. */
-  async #holding<T>(regions: readonly Region[], before: readonly string[], action: () => Promise<T>): Promise<T> {
-    let outcome: { readonly value: T } | { readonly error: unknown };
-    try {
-      outcome = { value: await action() };
-    } catch (error) {
-      if (error instanceof RegionChangedError) throw error;
-      outcome = { error };
-    }
-    try {
-      await checkRegions(this.#disk, regions, before);
-    } catch (error) {
-      // An unreadable medium says nothing about the region; the first error tells why.
-      if (error instanceof RegionChangedError || 'value' in outcome) throw error;
-    }
-    if ('error' in outcome) throw outcome.error;
-    return outcome.value;
-  }
-
-  async #writeProfile(region: Region, bundle: Bundle): Promise<void> {
-    // The plan has made sure that what is there may be replaced, damaged or not.
-    const options = { targetId: bundle.targetId, replaceTarget: true, replaceDamaged: true };
-    await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), options);
-  }
-
-  async #duplicate(): Promise<Omit<CloneResult, 'runId' | 'regions' | 'seconds'>> {
-    const copied = await this.#copy();
-    const verified = this.#plan.verify ? await this.#verify(copied) : 'skipped';
-    const filesChanged = await this.#persona();
-    await this.#commit();
-    const { written, zeroed, discarded } = copied;
-    return { written, zeroed, discarded, verified, filesChanged };
-  }
-
-  async #copy(): Promise<CopyResult> {
-    const { copy, zero, discard, kept } = this.#plan;
-    this.#phase('copy', 'Copying');
-    const progress = this.#progress('copy', copy.bytes + zero.bytes + discard.bytes);
-    const keptRegions = [...kept].map(
-      (range): Region => ({ ...range, carrier: 'partition', name: `the part at byte ${range.offset}, which stays` }),
-    );
-    const target = guard(this.#target, keptRegions);
-    const result = await copyChunks(chunksOf(this.#source, tasksOf({ copy, zero, discard })), target, this.#lanes(progress));
-    this.#phase('flush', 'Waiting until everything is on stable storage');
-    await this.#target.flush();
-    return result;
-  }
-
-  async #verify({ digests }: CopyResult): Promise<CacheBypass> {
-    this.#phase('verify', 'Reading back');
-    const progress = this.#progress('verify', this.#plan.copy.bytes + this.#plan.zero.bytes);
-    const bypass = await readBackCopy({
-      plan: this.#plan,
-      source: this.#source,
-      target: this.#target,
-      digests,
-      ...this.#lanes(progress),
-    });
-    if (bypass === 'none') {
-      this.#onEvent({
-        type: 'warning',
-        message:
-          'not verified past the cache: the kernel would not let go of its cached pages, so the read-back may have come from memory',
+  async outcomes(): Promise<readonly CloneOutcome<ClonePlan>[]> {
+    const runs: TargetRun[] = [];
+    for (const plan of this.#plans) {
+      await this.#guarded(plan, async () => {
+        runs.push(await startTarget(plan, this.#targetOptions()));
       });
     }
-    return bypass;
-  }
-
-  async #persona(): Promise<number> {
-    const { identity, table, personaParts, replay } = this.#plan;
-    if (identity.bundle === undefined || table === undefined) return 0;
-    const { bundle } = identity;
-    this.#phase('persona', `Making it ${bundle.resolved.host}`);
-    const signal = this.#signal === undefined ? {} : { signal: this.#signal };
-    const changed = await personalizeTarget(this.#target, { table, bundle, writable: personaParts, replay, ...signal });
-    await this.#target.flush();
-    return changed;
-  }
-
-  async #commit(): Promise<void> {
-    this.#signal?.throwIfAborted();
-    this.#phase('commit', 'Committing');
-    await this.#releaseWithheld();
-    await commitTable(this.#target, this.#plan);
-  }
-
-  async #releaseWithheld(): Promise<void> {
-    if (this.#plan.withheld === 0) return;
-    const bytes = new Uint8Array(this.#plan.withheld);
-    await this.#source.read(bytes, 0);
-    await this.#target.write(bytes, 0);
-    await this.#target.flush();
-    await confirm(this.#target, [{ offset: 0, bytes }]);
-  }
-
-  async #reread(): Promise<void> {
-    if (!(this.#disk instanceof BlockImage) || (await this.#disk.rereadTable())) return;
-    this.#onEvent({
-      type: 'warning',
-      message: `the kernel still knows the old partitions of ${this.#disk.name}: run "partprobe ${this.#disk.name}" or reboot before using them`,
+    if (runs.length > 0) await this.#duplicate(runs);
+    return this.#plans.map((plan) => {
+      const result = this.#results.get(plan);
+      return result === undefined ? { plan, error: this.#errors.get(plan) } : { plan, result };
     });
   }
 
-  #phase(phase: string, title: string): void {
-    this.#onEvent({ type: 'phase', phase, title });
+  #targetOptions() {
+    const { signal, checkpointEvery } = this.#options;
+    return { source: this.#source, signal, onEvent: this.#onEvent, several: this.#plans.length > 1, checkpointEvery };
   }
 
-  #progress(phase: string, total: number): (bytes: number) => void {
+  async #duplicate(runs: readonly TargetRun[]): Promise<void> {
+    const source = withUnreadable(this.#source, [...this.#first.knownBad]);
+    const reader = new SourceReader(source, { policy: this.#first.readErrors });
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      await this.#copy(runs, reader);
+    } catch (error) {
+      failure = { error };
+    }
+    const bad = IntervalSet.of(...reader.bad);
+    await this.#writeMap(bad, failure === undefined);
+    for (const run of runs) {
+      const error = run.sink.error ?? failure?.error;
+      await this.#guarded(run.plan, async () => {
+        if (error !== undefined) return run.closeAfter(error);
+        const result = await run.finish(bad).catch((reason: unknown) => run.closeAfter(reason));
+        await run.close();
+        this.#results.set(run.plan, result);
+      });
+    }
+  }
+
+  async #copy(runs: readonly TargetRun[], reader: SourceReader): Promise<void> {
+    this.#onEvent({ type: 'phase', phase: 'copy', title: 'Copying' });
+    const total = runs.reduce((sum, run) => sum + run.work, 0);
     let done = 0;
-    return (bytes) => {
+    const dropped = new Set<TargetRun>();
+    const onChunk = (bytes: number): void => {
       done += bytes;
-      this.#onEvent({ type: 'progress', phase, done, total });
+      this.#onEvent({ type: 'progress', phase: 'copy', done, total });
+      for (const run of runs) if (run.sink.error !== undefined && runs.length > 1) this.#tellDropped(run, dropped);
     };
+    const { signal } = this.#options;
+    await copyBlocks(
+      blocksOf(runs.map((run) => run.tasks)),
+      reader.read,
+      runs.map((run) => run.sink),
+      { onChunk, ...(signal === undefined ? {} : { signal }) },
+    );
   }
 
-  #lanes(onChunk: (bytes: number) => void) {
-    return { onChunk, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };
+  #tellDropped(run: TargetRun, told: Set<TargetRun>): void {
+    if (told.has(run)) return;
+    told.add(run);
+    const { error } = run.sink;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#onEvent({ type: 'warning', message: `${run.plan.target.path} is dropped, the others go on: ${reason}` });
+  }
+
+  /** What goes wrong with one target is kept for its outcome; bugs come through. */
+  async #guarded(plan: ClonePlan, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      if (this.#plans.length > 1 && !(error instanceof DoppelError)) throw error;
+      this.#errors.set(plan, error);
+    }
+  }
+
+  async #writeMap(bad: IntervalSet, complete: boolean): Promise<void> {
+    const { mapFile, copy, knownBad } = this.#first;
+    if (mapFile === undefined) return;
+    const wanted = this.#plans.reduce((sum, plan) => sum.union(plan.copy), copy);
+    const tried = complete ? wanted : IntervalSet.empty;
+    await writeRescueMap(mapFile, this.#source.size, { finished: tried.subtract(bad), bad: bad.union(knownBad) });
   }
 }

@@ -66,7 +66,7 @@ export async function executeInit(plan: InitPlan, { onEvent = ignoreEvents }: Ru
     await guarded.flush();
     const bootCode = plan.table.mbr.subarray(0, bootCodeSize);
     await writeTable(guarded, encodeTable(plan.table, target.size, plan.newTable ? {} : { bootCode }));
-    onEvent({ type: 'target', state: 'committed' });
+    onEvent({ type: 'target', name: path, state: 'committed' });
   } finally {
     await target.close();
   }

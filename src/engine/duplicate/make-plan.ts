@@ -1,152 +1,158 @@
-/** Makes the plan of a clone: looks at both disks, decides, and refuses whatever could lose something. Writes nothing. */
+/** Makes the plans of a clone: looks at the disks, decides, and refuses whatever could lose something. Writes nothing. */
 import { randomUUID } from 'node:crypto';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { imageIdentity } from '../image/identity.ts';
-import { openSource, openTarget } from '../image/open.ts';
+import { openTarget } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
-import { type ImageUser, sharesStorage } from '../image/users.ts';
-import type { PartKind } from '../layout/contract.ts';
-import { entryRange, unpartitionedRanges } from '../layout/table-space.ts';
+import { sharesStorage } from '../image/users.ts';
 import { IntervalSet } from '../protect/intervals.ts';
-import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
+import type { Contents } from './contents.ts';
 import { type Disk, surveyDisk } from './disk.ts';
-import { checkExpectations, type Expectation } from './expect.ts';
-import { type ChosenIdentity, chooseIdentity, type IdentityRequest } from './identity.ts';
+import { checkExpectations } from './expect.ts';
+import { type ChosenIdentity, chooseIdentity } from './identity.ts';
 import { keptIdentity } from './kept.ts';
-import { loadersOn } from './loaders.ts';
-import type { ClonePlan, UnusedMode } from './plan.ts';
+import type { ClonePlan } from './plan.ts';
 import { type Layout, layOut } from './plan-layout.ts';
 import { previewPersona, type SeenPersona } from './plan-persona.ts';
-import { needsRoot, refuseSource, refuseUnknownParts, sameStorage } from './plan-refusals.ts';
-import { fenceFor, type KindChoice } from './plan-table.ts';
+import { needsRoot, refuseLost, sameStorage } from './plan-refusals.ts';
+import { remarksOf } from './plan-remarks.ts';
+import { fenceFor } from './plan-table.ts';
+import { workOf } from './plan-work.ts';
 import { plannedParts } from './planned-parts.ts';
 import { sighting } from './preconditions.ts';
 import { isUnclean } from './replay.ts';
+import type { CloneRequest, CopyRequest, TargetRequest } from './request.ts';
+import { findResumable, type JournalSubject } from './resume.ts';
 import { sampleRate } from './sample-rate.ts';
+import { type Source, withSource } from './source.ts';
 import { readReplaceableProfile, readStoredProfile, type StoredProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
 
-export interface CloneRequest {
-  /** Paths of raw images or block devices. */
-  readonly source: string;
-  readonly target: string;
-  readonly identity: IdentityRequest;
-  readonly kinds: KindChoice;
-  /** Kinds of source parts by number, over everything else. */
-  readonly kindOverrides: ReadonlyMap<number, PartKind>;
-  readonly unused: UnusedMode;
-  readonly exact: boolean;
-  readonly verify: boolean;
-  readonly allowInconsistent: boolean;
-  readonly expect: readonly Expectation[];
+/** The plan for one target. @throws as `planClones` */
+export async function planClone(request: CloneRequest, options: RunOptions = {}): Promise<ClonePlan> {
+  const [plan] = await planClones(request, [request], options);
+  return plan as ClonePlan;
 }
 
-/** @throws CloneRefusedError and the errors of everything that is looked at; nothing has been written then. */
-export async function planClone(request: CloneRequest, { onEvent = ignoreEvents, signal }: RunOptions = {}): Promise<ClonePlan> {
-  if (request.identity.choice !== 'none' && process.getuid?.() !== 0) throw needsRoot();
-  onEvent({ type: 'phase', phase: 'plan', title: 'Looking at both disks' });
-  const { image: source, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
-  try {
-    if (await sharesStorage(request.source, request.target)) throw sameStorage(request.source, request.target);
-    const target = await openTarget(request.target);
-    try {
+/**
+ * One plan for each target, in their order; the source is looked at once.
+ * @throws CloneRefusedError and the errors of everything that is looked at; nothing has been written then
+ */
+export async function planClones(
+  request: CopyRequest,
+  targets: readonly TargetRequest[],
+  { onEvent = ignoreEvents, signal }: RunOptions = {},
+): Promise<readonly ClonePlan[]> {
+  if (targets.some(({ identity }) => identity.choice !== 'none') && process.getuid?.() !== 0) throw needsRoot();
+  onEvent({ type: 'phase', phase: 'plan', title: 'Looking at the disks' });
+  await refuseSharedStorage(request.source, targets);
+  return withSource(request, async (source) => {
+    const plans: ClonePlan[] = [];
+    for (const target of targets) {
       signal?.throwIfAborted();
-      return await assemble(request, await look(request, { source, target, writers }));
-    } finally {
-      await target.close();
+      const image = await openTarget(target.target, target.create === undefined ? {} : { create: target.create });
+      try {
+        plans.push(await assemble(request, target, await look(request, target, source, image)));
+      } finally {
+        await image.close();
+      }
     }
-  } finally {
-    await source.close();
+    return plans;
+  });
+}
+
+/** @throws CloneRefusedError when two of the disks are one */
+async function refuseSharedStorage(source: string, targets: readonly TargetRequest[]): Promise<void> {
+  for (const [index, { target }] of targets.entries()) {
+    if (await sharesStorage(source, target)) throw sameStorage('the source', source, target);
+    for (const other of targets.slice(0, index)) {
+      if (await sharesStorage(other.target, target)) throw sameStorage('the target', other.target, target);
+    }
   }
 }
 
-interface Images {
-  readonly source: OpenImage;
-  readonly target: OpenImage;
-  /** Who may write to the source meanwhile. */
-  readonly writers: readonly ImageUser[];
-}
-
 /** All that the plan is made of. */
-interface Found extends Images {
-  readonly sourceDisk: Disk;
+interface Found {
+  readonly source: Source;
+  readonly target: OpenImage;
   readonly targetDisk: Disk;
   readonly stored: StoredProfile | undefined;
   /** Why the target's profile, which is replaced, cannot be read. */
   readonly damage: string | undefined;
   readonly identity: ChosenIdentity;
   readonly layout: Layout;
-  readonly allocation: Allocation;
   /** By part number of the source. */
   readonly contents: ReadonlyMap<number, Contents>;
   readonly persona: SeenPersona | undefined;
 }
 
-async function look(request: CloneRequest, images: Images): Promise<Found> {
-  const { source, target, writers } = images;
-  const windows = (image: OpenImage) => (process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {});
-  const sourceDisk = await surveyDisk(source, { ...windows(source), kinds: request.kindOverrides });
-  const targetDisk = await surveyDisk(target, windows(target));
-  refuseSource(sourceDisk);
-  refuseUnknownParts(sourceDisk, request.kindOverrides);
+async function look(request: CopyRequest, wanted: TargetRequest, source: Source, target: OpenImage): Promise<Found> {
+  const { identity: choice } = wanted;
+  const targetDisk = await surveyDisk(target, process.getuid?.() === 0 ? { openWindow: readOnlyWindows(target) } : {});
   checkExpectations(
-    request.expect,
-    await imageIdentity(request.target, target.size, target.sectorSize),
+    wanted.expect,
+    await imageIdentity(wanted.target, target.size, target.sectorSize),
     targetDisk.system?.hostname,
   );
-
   const { stored, damage } =
-    request.identity.choice === 'none'
+    choice.choice === 'none'
       ? { stored: undefined }
-      : await readReplaceableProfile(
-          target,
-          targetDisk.regions,
-          request.identity.replaceProfile && request.identity.choice !== 'target',
-        );
-  const identity = await chooseIdentity(request.identity, {
-    source: sourceDisk,
+      : await readReplaceableProfile(target, targetDisk.regions, choice.replaceProfile && choice.choice !== 'target');
+  const identity = await chooseIdentity(choice, {
+    source: source.disk,
     target: targetDisk,
-    sourceProfile: () => readStoredProfile(source, sourceDisk.regions),
+    sourceProfile: () => readStoredProfile(source.image, source.disk.regions),
     targetProfile: stored,
     targetKept: () => keptIdentity(systemParts(targetDisk.parts, readOnlyWindows(target))),
   });
-  const allocation = await allocationOf(source);
-  const { table } = sourceDisk;
   const layout = layOut({
-    source: sourceDisk,
+    source: source.disk,
     target: targetDisk,
     kinds: request.kinds,
     identity,
     stored,
     sectorSizeKnown: !target.sectorSizeAssumed,
-    loaders: table === undefined ? IntervalSet.empty : await loadersOn(source, { ...sourceDisk, table }, allocation),
+    loaders: source.loaders,
+    grow: request.grow ?? [],
+    newGuids: request.newGuids === true,
   });
   const contents = new Map<number, Contents>();
-  for (const part of layout.copied) {
-    const options = { exact: request.exact, inconsistent: writers.length > 0 };
-    contents.set(part.number, await contentsOf(source, part, allocation, options));
-  }
+  for (const part of layout.copied) contents.set(part.number, await source.contentsOf(part));
   const persona =
     identity.bundle &&
     (await previewPersona(
-      [...systemParts(layout.copied, readOnlyWindows(source)), ...systemParts(layout.kept, readOnlyWindows(target))],
+      [...systemParts(layout.copied, readOnlyWindows(source.image)), ...systemParts(layout.kept, readOnlyWindows(target))],
       identity.bundle,
-      request.identity.choice === 'source' ? undefined : sourceDisk.system?.machineId,
+      choice.choice === 'source' ? undefined : source.disk.system?.machineId,
     ));
-  return { ...images, sourceDisk, targetDisk, stored, damage, identity, layout, allocation, contents, persona };
+  return { source, target, targetDisk, stored, damage, identity, layout, contents, persona };
 }
 
-async function assemble(request: CloneRequest, found: Found): Promise<ClonePlan> {
-  const { source, target, sourceDisk, targetDisk, stored, identity, layout, contents, persona } = found;
-  const runId = randomUUID().toUpperCase();
-  const work = workOf(request, found);
-  const rate = await sampleRate(source, work.copy);
+async function assemble(request: CopyRequest, wanted: TargetRequest, found: Found): Promise<ClonePlan> {
+  const { source, target, targetDisk, stored, identity, layout, contents, persona } = found;
+  const work = workOf(request, {
+    source: source.disk,
+    targetSize: target.size,
+    layout,
+    allocation: source.allocation,
+    contents: contents.values(),
+  });
+  const lost = source.knownBad.intersect(work.copy);
+  refuseLost(request, source.disk.name, lost);
+  const rate = await sampleRate(source.image, work.copy.subtract(source.knownBad));
+  const targetIdentity = await imageIdentity(wanted.target, targetDisk.size, targetDisk.sectorSize);
+  const preconditions = {
+    source: await sighting(source.image, source.disk.table, []),
+    target: await sighting(target, targetDisk.table, targetDisk.regions),
+  };
+  const { runId, durable, journal } = await resumption(request, preconditions.source, targetIdentity, targetDisk, layout);
   return {
     runId,
-    source: await imageIdentity(request.source, sourceDisk.size, sourceDisk.sectorSize),
-    target: await imageIdentity(request.target, targetDisk.size, targetDisk.sectorSize),
-    ...(sourceDisk.system === undefined ? {} : { sourceSystem: sourceDisk.system }),
+    source: await imageIdentity(request.source, source.disk.size, source.disk.sectorSize),
+    target: targetIdentity,
+    ...(wanted.create === undefined ? {} : { create: wanted.create }),
+    ...(source.disk.system === undefined ? {} : { sourceSystem: source.disk.system }),
     ...(targetDisk.system === undefined ? {} : { targetSystem: targetDisk.system }),
     ...(layout.table === undefined
       ? {}
@@ -162,7 +168,7 @@ async function assemble(request: CloneRequest, found: Found): Promise<ClonePlan>
     parts: plannedParts(layout, contents, targetDisk),
     regions: layout.regions,
     identity: {
-      choice: request.identity.choice,
+      choice: wanted.identity.choice,
       ...(identity.bundle === undefined ? {} : { bundle: identity.bundle }),
       ...(identity.writeReason === undefined || layout.newRegion === undefined
         ? {}
@@ -177,90 +183,45 @@ async function assemble(request: CloneRequest, found: Found): Promise<ClonePlan>
     kept: IntervalSet.of(...layout.kept.map(({ range }) => range)),
     inconsistent: request.allowInconsistent,
     verify: request.verify,
+    delta: request.delta === true,
+    readErrors: request.readErrors ?? 'fail',
+    knownBad: source.knownBad,
+    ...(request.mapFile === undefined ? {} : { mapFile: request.mapFile }),
+    ...(journal === undefined ? {} : { journal }),
+    durable,
     ...(rate === undefined ? {} : { expectedSeconds: (work.copy.bytes / rate) * (request.verify ? 2 : 1) }),
-    ...remarks(found),
-    preconditions: {
-      source: await sighting(source, sourceDisk.table, []),
-      target: await sighting(target, targetDisk.table, targetDisk.regions),
-    },
+    ...remarksOf({
+      ...found,
+      writers: source.writers,
+      sourceDisk: source.disk,
+      imageNotes: { source: source.image.notes, target: target.notes },
+      durable,
+      lost: lost.bytes,
+    }),
+    preconditions,
   };
 }
 
-/** What happens to which bytes; the three sets are disjoint. */
-function workOf(
-  { unused, exact }: CloneRequest,
-  { sourceDisk, target, layout, contents, allocation }: Found,
-): Pick<ClonePlan, 'copy' | 'zero' | 'discard'> {
-  const unite = (pick: (each: Contents) => IntervalSet) =>
-    [...contents.values()].reduce((sum, each) => sum.union(pick(each)), IntervalSet.empty);
-  const free = unite((each) => each.unused);
-  const gaps = exact ? gapsOf(sourceDisk, layout, target.size) : IntervalSet.empty;
-  const withheld = IntervalSet.of({ offset: 0, length: layout.withheld });
-  const copy = unite((each) => each.data)
-    .union(layout.loaders)
-    .union(gaps.intersect(allocation.data))
-    .subtract(withheld);
-  const zero = unite((each) => each.zero)
-    .union(gaps.intersect(allocation.zero))
-    .union(unused === 'zero' ? free : IntervalSet.empty)
-    .subtract(withheld)
-    .subtract(copy);
-  return { copy, zero, discard: unused === 'discard' ? free : IntervalSet.empty };
-}
-
-/** The space between partitions that belongs to nobody on either disk. */
-function gapsOf(source: Disk, { table, regions }: Layout, targetSize: number): IntervalSet {
-  if (source.table === undefined || table === undefined) return IntervalSet.empty;
-  const owned = IntervalSet.of(
-    { offset: 0, length: table.sectorSize },
-    ...table.ownRanges,
-    ...table.entries.map((entry) => entryRange(entry, table.sectorSize)),
-    ...regions,
-    ...source.regions,
-  );
-  return unpartitionedRanges(source.table, source.size)
-    .intersect(IntervalSet.of({ offset: 0, length: targetSize }))
-    .subtract(owned);
-}
-
-function remarks({
-  writers,
-  sourceDisk,
-  targetDisk,
-  stored,
-  damage,
-  layout,
-  contents,
-  persona,
-}: Found): Pick<ClonePlan, 'notes' | 'warnings'> {
-  const whole = layout.copied.filter((part) => part.fs !== undefined && contents.get(part.number)?.whole === true);
-  return {
-    notes: [
-      ...sourceDisk.notes.map((note) => `source: ${note}`),
-      ...targetDisk.notes.map((note) => `target: ${note}`),
-      ...layout.notes,
-      ...whole.map((part) => `${part.label} is copied whole: ${contents.get(part.number)?.how}`),
-    ],
-    warnings: [
-      ...writers.map(({ what }) => `the source is in use and may change while it is copied: ${what}`),
-      ...(stored?.problems ?? []).map((problem) => `the target's profile was read, but ${problem}`),
-      ...(damage === undefined ? [] : [`the target's profile is replaced without having been read: ${damage}`]),
-      ...missingMounts(sourceDisk, layout),
-      ...(persona?.warnings ?? []),
-    ],
+/** A run that was killed keeps its id, so that the fence that stands and the journal go on to belong together. */
+async function resumption(
+  request: CopyRequest,
+  source: JournalSubject['source'],
+  target: JournalSubject['target'],
+  targetDisk: Disk,
+  layout: Layout,
+): Promise<Pick<ClonePlan, 'runId' | 'durable' | 'journal'>> {
+  const { stateDir } = request;
+  if (stateDir === undefined) return { runId: randomUUID().toUpperCase(), durable: 0 };
+  const journal = {
+    stateDir: stateDir.path,
+    required: stateDir.required,
+    source,
+    target,
+    inconsistent: request.allowInconsistent,
+    fenced: layout.table !== undefined,
   };
-}
-
-/** Parts that the copied system mounts and that the target will not have. */
-function missingMounts(source: Disk, { copied, kept }: Layout): string[] {
-  if (!copied.some(({ mountPoint }) => mountPoint === '/')) return [];
-  return source.parts
-    .filter((part) => part.mountPoint !== undefined && part.kind !== 'profile' && !copied.includes(part))
-    .filter((part) => !kept.some(({ kind, mountPoint }) => kind === part.kind || mountPoint === part.mountPoint))
-    .map(
-      (part) =>
-        `${part.label} is not copied, and the target has none of its kind (${part.kind}): the system will miss ${part.mountPoint}`,
-    );
+  const found = await findResumable(journal, targetDisk.incomplete);
+  return { runId: found?.facts.runId ?? randomUUID().toUpperCase(), durable: found?.durable.bytes ?? 0, journal };
 }
 
 function hull(set: IntervalSet): ByteRange {

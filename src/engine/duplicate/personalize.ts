@@ -99,7 +99,7 @@ export async function executePersonalize(plan: PersonalizePlan, options: RunOpti
     const signal = options.signal === undefined ? {} : { signal: options.signal };
     try {
       const changed = await personalizeTarget(guarded, { table: disk.table, bundle, writable: personaParts, ...signal });
-      onEvent({ type: 'target', state: 'committed' });
+      onEvent({ type: 'target', name: plan.target.path, state: 'committed' });
       return changed;
     } finally {
       await guarded.flush();

@@ -1,11 +1,15 @@
 /** Which parts are copied, which stay, the table that results, and where a new profile region goes. Pure. */
 import type { PartitionTable, TableEntry } from '../layout/contract.ts';
+import type { MergedPart, MergedTable } from '../layout/merge.ts';
 import { entryRange } from '../layout/table-space.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
+import { adaptSource, type IdRename, type PartitionedDisk, renamesOf, sectorSizeAfter, twinNote } from './adapt-source.ts';
 import type { Disk, Part } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
+import { type PlannedGrowth, planGrow } from './grow.ts';
 import type { ChosenIdentity } from './identity.ts';
+import type { PartFacts } from './part-facts.ts';
 import { isChosen, type KindChoice, mergeDisks, placeRegion } from './plan-table.ts';
 import type { StoredProfile } from './stored-profile.ts';
 
@@ -26,7 +30,12 @@ export interface Layout {
   readonly loaders: IntervalSet;
   /** First bytes of a disk without a table, withheld until the rest is verified. */
   readonly withheld: number;
+  /** Parts that are larger on the target. */
+  readonly grow: readonly PlannedGrowth[];
+  /** Ids that are others on the target. */
+  readonly renames: readonly IdRename[];
   readonly notes: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 export interface LayoutRequest {
@@ -39,6 +48,14 @@ export interface LayoutRequest {
   readonly sectorSizeKnown: boolean;
   /** What the source holds before its first partition. */
   readonly loaders: IntervalSet;
+  /** Parts of the source, by number or label, that take the free space behind them. */
+  readonly grow: readonly string[];
+  /** Draw a new disk id and new partition GUIDs. */
+  readonly newGuids: boolean;
+  /** By part number of the source, see partFacts; needed for targets that are smaller or have other sectors. */
+  readonly facts?: ReadonlyMap<number, PartFacts>;
+  /** Both are block devices of this computer, so that equal ids are seen at the same time. */
+  readonly attached?: boolean;
 }
 
 /** Of a disk without a table so much stays zero until the rest is verified: every file system has its superblock there. */
@@ -51,7 +68,15 @@ export function layOut(request: LayoutRequest): Layout {
 }
 
 /** A file system that takes the whole disk: there is no place for a region beside it. */
-function wholeDisk({ source, target, kinds, identity }: LayoutRequest): Layout {
+function wholeDisk({ source, target, kinds, identity, grow, newGuids }: LayoutRequest): Layout {
+  if (grow.length > 0 || newGuids) {
+    throw new CloneRefusedError(
+      'NO_TABLE',
+      `${source.name} has no partition table, so there is nothing for ${grow.length > 0 ? '--grow' : '--new-guids'} to change`,
+      'Leave the flag away.',
+      { source: source.name },
+    );
+  }
   if (identity.bundle !== undefined || target.regions.length > 0) {
     const but = target.regions.length > 0 ? `, but ${target.name} holds ${target.regions[0]?.name}` : '';
     throw new CloneRefusedError(
@@ -85,26 +110,69 @@ function wholeDisk({ source, target, kinds, identity }: LayoutRequest): Layout {
     regions: [],
     loaders: IntervalSet.empty,
     withheld: Math.min(WITHHELD, source.size),
+    grow: [],
+    renames: [],
     notes: [],
+    warnings: [],
   };
 }
 
-function partitioned(request: LayoutRequest & { readonly source: Disk & { readonly table: PartitionTable } }): Layout {
-  const { source, target, kinds, identity, stored, sectorSizeKnown } = request;
+function partitioned(request: LayoutRequest & { readonly source: PartitionedDisk }): Layout {
+  const { target, kinds, sectorSizeKnown, newGuids } = request;
   refuseHiddenLoaders(request.loaders, target.regions);
-  const merged = mergeDisks(source, target, kinds, sectorSizeKnown);
-  const staying = merged.parts.filter(({ origin }) => origin !== 'source').map(({ entry }) => entry);
-  const taken = IntervalSet.of(
-    { offset: 0, length: source.sectorSize },
-    ...merged.table.ownRanges,
-    ...staying.map((entry) => entryRange(entry, source.sectorSize)),
-  );
-  const loaders = request.loaders.subtract(taken);
-  const brought = new Set(merged.parts.filter(({ origin }) => origin === 'source').map(({ from }) => from.number));
-  const keptEntries = new Map(
-    merged.parts.filter(({ origin }) => origin === 'kept').map(({ from, entry }) => [from.number, entry]),
-  );
-  const copied = source.parts.filter((part) => brought.has(part.number));
+  const sectorSize = sectorSizeAfter(request.source, target, sectorSizeKnown);
+  const adapted = adaptSource({ source: request.source, target, kinds, sectorSize, newGuids, facts: request.facts ?? new Map() });
+  const merged = mergeDisks(adapted.source, target, kinds, sectorSizeKnown);
+  const before = partsAfter({ ...request, source: adapted.source }, merged);
+  const placed = placeIdentity(request, merged, before);
+  const { copied } = before;
+  const grown = planGrow({
+    wanted: request.grow,
+    table: placed.table,
+    copied,
+    sourceNumbers: new Map(merged.parts.filter(fromSource).map(({ from, entry }) => [entry.number, from.number])),
+    regions: placed.regions,
+    diskSize: target.size,
+  });
+  const twins = request.attached ?? (sectorSizeKnown && request.source.name.startsWith('/dev/'));
+  const twin = twins ? twinNote(request.source, grown.table, copied) : undefined;
+  return {
+    ...before,
+    ...placed,
+    table: grown.table,
+    withheld: 0,
+    grow: grown.growths,
+    renames: renamesOf(request.source, grown.table, copied),
+    notes: [
+      ...adapted.notes,
+      ...merged.notes,
+      ...merged.leftOut.map(({ entry, reason }) => `partition ${entry.number} of the source is not copied: ${reason}`),
+      ...grown.notes,
+      ...(twin === undefined ? [] : [twin]),
+    ],
+    warnings: [...adapted.warnings, ...merged.warnings],
+  };
+}
+
+function fromSource({ origin }: MergedPart): boolean {
+  return origin === 'source';
+}
+
+/** Who is copied, who stays and who goes, with the numbers after the run. */
+function partsAfter(
+  { source, target, loaders }: LayoutRequest & { readonly source: PartitionedDisk },
+  merged: MergedTable,
+): Pick<Layout, 'copied' | 'kept' | 'removed' | 'loaders' | 'staying'> {
+  const { sectorSize } = merged.table;
+  const entriesOf = (origin: MergedPart['origin']) =>
+    new Map(merged.parts.filter((part) => part.origin === origin).map(({ from, entry }) => [from.number, entry]));
+  const [brought, keptEntries] = [entriesOf('source'), entriesOf('kept')];
+  const withEntry = (entries: ReadonlyMap<number, TableEntry>) => (part: Part) => {
+    const entry = entries.get(part.number);
+    if (entry === undefined) return [];
+    return [entry === part.entry ? part : { ...part, entry, number: entry.number }];
+  };
+  const copied = source.parts.flatMap(withEntry(brought));
   if (copied.length === 0) {
     throw new CloneRefusedError(
       'NOTHING_TO_COPY',
@@ -113,33 +181,40 @@ function partitioned(request: LayoutRequest & { readonly source: Disk & { readon
       { source: source.name },
     );
   }
-  const common = {
+  const staying = merged.parts.filter((part) => !fromSource(part)).map(({ entry }) => entry);
+  const taken = IntervalSet.of(
+    { offset: 0, length: sectorSize },
+    ...merged.table.ownRanges,
+    ...staying.map((entry) => entryRange(entry, sectorSize)),
+  );
+  return {
     copied,
-    kept: target.parts.flatMap((part) => {
-      const entry = keptEntries.get(part.number);
-      return entry === undefined ? [] : [{ ...part, entry, number: entry.number }];
-    }),
+    kept: target.parts.flatMap(withEntry(keptEntries)),
     removed: target.parts.filter(
       (part) => part.kind !== 'profile' && !keptEntries.has(part.number) && !copied.some((other) => other.number === part.number),
     ),
-    loaders,
-    withheld: 0,
-    notes: [
-      ...merged.notes,
-      ...merged.leftOut.map(({ entry, reason }) => `partition ${entry.number} of the source is not copied: ${reason}`),
-    ],
+    loaders: loaders.subtract(taken),
+    staying,
   };
+}
+
+/** The target's regions, or a new one where the run writes a profile and there is none. */
+function placeIdentity(
+  { target, identity, stored }: LayoutRequest,
+  merged: MergedTable,
+  { staying, loaders }: Pick<Layout, 'staying' | 'loaders'>,
+): Pick<Layout, 'staying' | 'regions' | 'newRegion'> & { readonly table: PartitionTable } {
   // A raw region of the target keeps its place; a partition keeps its range and may get another number.
-  const regions = target.regions.map((region) => renamed(region, staying, source.sectorSize));
-  if (identity.writeReason === undefined) return { ...common, table: merged.table, staying, regions };
+  const regions = target.regions.map((region) => renamed(region, staying, merged.table.sectorSize));
+  if (identity.writeReason === undefined) return { table: merged.table, staying, regions };
   if (regions.length > 0) {
     const offset = (stored?.region ?? (regions[0] as Region)).offset;
     const newRegion = regions.find((region) => region.offset === offset) as Region;
-    return { ...common, table: merged.table, staying, regions, newRegion };
+    return { table: merged.table, staying, regions, newRegion };
   }
   const { table, region } = placeRegion(merged.table, target.size, loaders, target.name);
   const added = table.entries.filter((entry) => !merged.table.entries.some((other) => other.number === entry.number));
-  return { ...common, table, staying: [...staying, ...added], regions: [region], newRegion: region };
+  return { table, staying: [...staying, ...added], regions: [region], newRegion: region };
 }
 
 /** Boot loaders outside every partition are copied, or the plan is refused: a disk without its loader does not boot. */

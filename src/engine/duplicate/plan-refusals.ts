@@ -1,8 +1,10 @@
 /** What a clone does not begin with, whatever the target is. */
 import { UsageError } from '../errors.ts';
 import type { PartKind } from '../layout/contract.ts';
+import type { IntervalSet } from '../protect/intervals.ts';
 import type { Disk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
+import type { CopyRequest } from './request.ts';
 
 /** @throws CloneRefusedError */
 export function refuseSource(source: Disk): void {
@@ -41,12 +43,24 @@ export function needsRoot(): CloneRefusedError {
   );
 }
 
-export function sameStorage(source: string, target: string): CloneRefusedError {
+/** `role` of `one`: "the source" or "the target". */
+export function sameStorage(role: string, one: string, target: string): CloneRefusedError {
   return new CloneRefusedError(
     'SAME_STORAGE',
-    `the source ${source} and the target ${target} are the same disk, or one stands on the other`,
+    `${role} ${one} and the target ${target} are the same disk, or one stands on the other`,
     'Name another target.',
-    { source, target },
+    { one, target },
+  );
+}
+
+/** @throws CloneRefusedError when bytes are to be copied that are known to be lost, and nobody said what shall become of them */
+export function refuseLost({ readErrors = 'fail', sourceMap }: CopyRequest, source: string, lost: IntervalSet): void {
+  if (lost.count === 0 || readErrors !== 'fail') return;
+  throw new CloneRefusedError(
+    'SOURCE_DAMAGED',
+    `${lost.bytes} bytes in use on ${source} are lost, in ${lost.count} places: the map file ${sourceMap} says that they could not be read`,
+    'Let ddrescue try again, or say what shall become of them: --on-read-error zero or skip.',
+    { bytes: lost.bytes, first: [...lost][0] },
   );
 }
 

@@ -1,6 +1,7 @@
 /** A plan: everything that a clone will do, as data, made before the first byte is written. Offsets and lengths are bytes. */
 import type { ByteRange } from '../image/contract.ts';
 import type { ImageIdentity } from '../image/identity.ts';
+import type { ReadErrorPolicy } from '../lanes/source-reader.ts';
 import type { PartitionTable, PartKind } from '../layout/contract.ts';
 import type { PersonaPlan } from '../persona/plan.ts';
 import type { SystemInfo } from '../persona/system.ts';
@@ -8,6 +9,7 @@ import type { Bundle } from '../profile/model.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
 import type { Preconditions } from './preconditions.ts';
+import type { JournalSubject } from './resume.ts';
 
 /** What becomes of a part of the target. */
 export type Fate = 'copied' | 'kept' | 'protected' | 'removed';
@@ -51,6 +53,8 @@ export interface ClonePlan {
   readonly runId: string;
   readonly source: ImageIdentity;
   readonly target: ImageIdentity;
+  /** The target does not exist yet: it is made with this many bytes. */
+  readonly create?: { readonly size: number };
   readonly sourceSystem?: SystemInfo;
   readonly targetSystem?: SystemInfo;
   /** The table after the commit; absent for disks without one. */
@@ -79,6 +83,17 @@ export interface ClonePlan {
   readonly inconsistent: boolean;
   /** Read what was written back from the medium. */
   readonly verify: boolean;
+  /** Compare with what the target holds, and write only what differs. */
+  readonly delta: boolean;
+  readonly readErrors: ReadErrorPolicy;
+  /** Bytes of the source that a map file says to be lost. */
+  readonly knownBad: IntervalSet;
+  /** Where to write a map of what could be read, in ddrescue's format. */
+  readonly mapFile?: string;
+  /** Where the run notes what is durable; `required`: the user named the directory. */
+  readonly journal?: JournalSubject & { readonly required: boolean };
+  /** Bytes that an earlier run has made durable and that are not copied again. */
+  readonly durable: number;
   /** Seconds, from a sample of the source's speed; absent when there is nothing to copy. */
   readonly expectedSeconds?: number;
   readonly notes: readonly string[];

@@ -29,7 +29,8 @@ export async function sighting(
   table: PartitionTable | undefined,
   regions: readonly Region[],
 ): Promise<Sighting> {
-  const places = [{ offset: 0, length: Math.min(HEAD, image.size) }, ...(table?.ownRanges ?? []), ...regions]
+  const head = table === undefined ? HEAD : table.sectorSize;
+  const places = [{ offset: 0, length: Math.min(head, image.size) }, ...(table?.ownRanges ?? []), ...regions]
     .filter((range) => end(range) <= image.size)
     .map(({ offset, length }) => ({ offset, length }));
   return look(image, places);

@@ -1,6 +1,6 @@
 /** How fast a source can be read, from a short sample. */
 import type { ImageSource } from '../image/contract.ts';
-import { CHUNK } from '../lanes/chunks.ts';
+import { CHUNK } from '../lanes/blocks.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 
 const SAMPLES = 16;

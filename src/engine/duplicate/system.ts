@@ -1,7 +1,6 @@
 /** Finds the system on a set of parts and opens its files: the root, and what its own fstab mounts from the same disk. */
 import { DoppelError } from '../errors.ts';
-import type { ByteRange, Window } from '../image/contract.ts';
-import { attachLoop } from '../image/loop.ts';
+import type { ByteRange, ImageTarget, Window } from '../image/contract.ts';
 import type { FileSystemInfo, TableEntry } from '../layout/contract.ts';
 import { mountPointOf, parseFstab } from '../layout/fstab.ts';
 import { kindOf } from '../layout/kinds.ts';
@@ -24,8 +23,8 @@ export interface SystemPart {
 }
 
 /** Windows for looking; they are read-only whatever is asked for. */
-export function readOnlyWindows(image: { readonly path: string }): OpenWindow {
-  return (range) => attachLoop(image.path, range, { readOnly: true });
+export function readOnlyWindows(image: Pick<ImageTarget, 'openWindow'>): OpenWindow {
+  return (range) => image.openWindow(range, { readOnly: true });
 }
 
 export function systemParts(parts: readonly Omit<SystemPart, 'openWindow'>[], openWindow: OpenWindow): SystemPart[] {

@@ -1,5 +1,5 @@
 /** The work of a plan in the order of the disk. */
-import type { Action, Task } from '../lanes/chunks.ts';
+import type { Action, Task } from '../lanes/blocks.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 
 /** The sets are disjoint; bytes in none of them are left alone. */

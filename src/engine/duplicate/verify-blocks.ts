@@ -1,7 +1,7 @@
 /** Compares ranges of two images byte for byte, in lanes. */
 import { alignedBuffers } from '../image/aligned.ts';
 import type { ByteRange, ImageSource, ReadBack } from '../image/contract.ts';
-import { CHUNK } from '../lanes/chunks.ts';
+import { CHUNK } from '../lanes/blocks.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
 import { inLanes, LANES } from '../lanes/lanes.ts';
 import { isZero } from '../lanes/zeros.ts';

@@ -1,6 +1,6 @@
 /** Compares one part of two disks, by blocks or by files. */
-import type { ByteRange, ImageSource, ReadBack, Window } from '../image/contract.ts';
-import { attachLoop } from '../image/loop.ts';
+import type { ByteRange, ReadBack, Window } from '../image/contract.ts';
+import type { OpenImage } from '../image/open-image.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
 import { ToolFailedError } from '../persona/errors.ts';
 import { type MountedTree, openMountedSystem } from '../persona/trees/mounted.ts';
@@ -14,8 +14,8 @@ import { compareTrees, type TreeDifferences } from './verify-files.ts';
 import type { BlockDifference, VerifiedPart } from './verify-result.ts';
 
 export interface DiskPair {
-  readonly source: ImageSource & { readonly path: string };
-  readonly target: ImageSource & { readonly path: string };
+  readonly source: OpenImage;
+  readonly target: OpenImage;
   readonly medium: ReadBack;
   /** Of the source. */
   readonly allocation: Allocation;
@@ -108,8 +108,8 @@ export async function compareByFiles(
   const boot = type.startsWith('ext') ? await compareBootBlock(pair, part, options) : undefined;
   if (boot?.equal === false) return boot;
   const common = { part: changes, ...options };
-  return withWindow(pair.source.path, part.range, (source) =>
-    withWindow(pair.target.path, part.range, async (target) => {
+  return withWindow(pair.source, part.range, (source) =>
+    withWindow(pair.target, part.range, async (target) => {
       if (type === 'vfat') return byFiles(part, await compareFat({ source, target, ...common }));
       const from = await mounted(source, type);
       try {
@@ -146,8 +146,8 @@ function byFiles(part: Part, { files, bytes, paths, pathCount }: TreeDifferences
   return { ...named(part), method: 'files', equal: pathCount === 0, bytes, files, ...found };
 }
 
-async function withWindow<T>(path: string, range: ByteRange, use: (device: string) => Promise<T>): Promise<T> {
-  const window: Window = await attachLoop(path, range, { readOnly: true });
+async function withWindow<T>(image: OpenImage, range: ByteRange, use: (device: string) => Promise<T>): Promise<T> {
+  const window: Window = await image.openWindow(range, { readOnly: true });
   try {
     return await use(window.device);
   } finally {

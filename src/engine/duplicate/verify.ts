@@ -1,8 +1,7 @@
 /** Compares a target with what a clone of the source would be. Writes nothing, anywhere. */
 import { ignoreEvents, type OnEvent } from '../events.ts';
-import type { ByteRange, CacheBypass } from '../image/contract.ts';
+import type { CacheBypass } from '../image/contract.ts';
 import { ImageInUseError } from '../image/errors.ts';
-import { attachLoop } from '../image/loop.ts';
 import { openSource } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { imageUsers, sharesStorage } from '../image/users.ts';
@@ -21,6 +20,7 @@ import { loadersOn } from './loaders.ts';
 import type { IdentityChoice } from './plan.ts';
 import type { KindChoice } from './plan-table.ts';
 import { readStoredProfile } from './stored-profile.ts';
+import { readOnlyWindows } from './system.ts';
 import { compareByBlocks, compareByFiles, compareOutside, type DiskPair, skippedPart, uncomparable } from './verify-part.ts';
 import { type ExpectedPersona, expectPersona } from './verify-persona.ts';
 import type { DiskDifference, VerifiedPart, VerifyResult } from './verify-result.ts';
@@ -142,7 +142,10 @@ class Verification {
   }
 
   #surveyOptions(image: OpenImage, kinds?: ReadonlyMap<number, PartKind>) {
-    return { ...(process.getuid?.() === 0 ? { openWindow: windowOn(image) } : {}), ...(kinds === undefined ? {} : { kinds }) };
+    return {
+      ...(process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {}),
+      ...(kinds === undefined ? {} : { kinds }),
+    };
   }
 
   #unfinished(source: Disk, target: Disk, runId: string): VerifyResult {
@@ -223,8 +226,8 @@ class Verification {
       );
     }
     const parts = [
-      ...copied.map((part) => ({ ...part, openWindow: windowOn(this.#source) })),
-      ...kept.map((part) => ({ ...part, openWindow: windowOn(this.#target) })),
+      ...copied.map((part) => ({ ...part, openWindow: readOnlyWindows(this.#source) })),
+      ...kept.map((part) => ({ ...part, openWindow: readOnlyWindows(this.#target) })),
     ];
     const persona = await expectPersona(parts, bundle);
     this.#notes.push(...persona.notes);
@@ -363,10 +366,6 @@ interface Found extends Pick<Matched, 'copied' | 'comparable'> {
 function hiddenLoader(bytes: number): DiskDifference[] {
   if (bytes === 0) return [];
   return [{ what: 'boot code', message: `its profile stands where the source has ${bytes} bytes of a boot loader` }];
-}
-
-function windowOn(image: OpenImage) {
-  return (range: ByteRange) => attachLoop(image.path, range, { readOnly: true });
 }
 
 function refuseSource({ name, incomplete, parts }: Disk): void {

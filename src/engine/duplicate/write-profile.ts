@@ -93,7 +93,7 @@ export async function executeWriteProfile(plan: WriteProfilePlan, { onEvent = ig
       replaceTarget: plan.damage !== undefined || (plan.previous !== undefined && plan.previous.targetId !== targetId),
       ...expected,
     });
-    onEvent({ type: 'target', state: 'committed' });
+    onEvent({ type: 'target', name: plan.target.path, state: 'committed' });
     return written.generation;
   } finally {
     await target.close();

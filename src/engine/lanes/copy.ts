@@ -1,71 +1,42 @@
-/** The copier: chunks go from a source to a guarded target, zeros become holes, and every chunk leaves a digest. */
-import type { GuardedTarget } from '../image/contract.ts';
-import type { Chunk } from './chunks.ts';
-import { DigestLog, digestOf } from './digests.ts';
+/** The copier: every block is read once and goes to all targets; a target that fails is dropped, the others go on. */
+import type { ByteRange } from '../image/contract.ts';
+import type { Block } from './blocks.ts';
 import { inLanes } from './lanes.ts';
-import { runsOf } from './zeros.ts';
+import { merged } from './ranges.ts';
+import type { Sink } from './sink.ts';
 
 export interface CopyOptions {
   readonly signal?: AbortSignal;
-  /** Called with the bytes of each chunk when it is done. */
+  /** Called with the bytes of each piece of work when it is done, summed over the targets. */
   readonly onChunk?: (bytes: number) => void;
 }
 
-/** Bytes of the target by what happened to them. */
-export interface CopyResult {
-  readonly written: number;
-  readonly zeroed: number;
-  readonly discarded: number;
-  readonly digests: DigestLog;
-}
+/**
+ * Fills `into`, which begins at byte `offset` of the source, with these ranges of it.
+ * Answers those of their bytes that could not be read (and are zeros in `into`); throws where that must not be.
+ */
+export type ReadRanges = (into: Uint8Array, offset: number, ranges: readonly ByteRange[]) => Promise<readonly ByteRange[]>;
 
-/** Does not flush: the caller decides when everything must be on stable storage. Errors are the images' own. */
-export async function copyChunks(
-  chunks: AsyncIterable<Chunk>,
-  target: GuardedTarget,
+/**
+ * Does not flush: the caller decides when everything must be on stable storage. What goes wrong at one target is its sink's
+ * `error`; thrown are errors of the source, the signal's reason, and the first sink's error when all have failed.
+ */
+export async function copyBlocks(
+  blocks: AsyncIterable<Block>,
+  read: ReadRanges,
+  sinks: readonly Sink[],
   options: CopyOptions = {},
-): Promise<CopyResult> {
-  const digests = new DigestLog();
-  const sums = { written: 0, zeroed: 0, discarded: 0 };
-
-  const zero = async (offset: number, length: number): Promise<void> => {
-    await target.zero(offset, length);
-    sums.zeroed += length;
-  };
-
-  const copy = async ({ offset, length, load }: Chunk, buffer: Uint8Array): Promise<void> => {
-    if (length > buffer.length) throw new RangeError(`a chunk of ${length} bytes does not fit into ${buffer.length}`);
-    const bytes = buffer.subarray(0, length);
-    await load(bytes);
-    const runs = runsOf(bytes);
-    digests.add({ offset, length, digest: runs.every((run) => run.zero) ? undefined : digestOf(bytes) });
-    for (const run of runs) {
-      const size = run.end - run.start;
-      if (run.zero) {
-        await zero(offset + run.start, size);
-      } else {
-        await target.write(bytes.subarray(run.start, run.end), offset + run.start);
-        await target.startWriteback(offset + run.start, size);
-        sums.written += size;
-      }
-    }
-  };
-
+): Promise<void> {
   await inLanes(
-    chunks,
-    async (chunk, buffer) => {
-      if (chunk.action === 'copy') {
-        await copy(chunk, buffer);
-      } else if (chunk.action === 'zero') {
-        await zero(chunk.offset, chunk.length);
-        digests.add({ offset: chunk.offset, length: chunk.length, digest: undefined });
-      } else {
-        await target.discard(chunk.offset, chunk.length);
-        sums.discarded += chunk.length;
-      }
-      options.onChunk?.(chunk.length);
+    blocks,
+    async ({ offset, work }, buffer) => {
+      if (sinks.every((sink) => sink.error !== undefined)) throw sinks[0]?.error;
+      const ranges = merged(sinks.flatMap((sink, index) => sink.wanted(work[index] ?? [])));
+      const bad = ranges.length === 0 ? [] : await read(buffer, offset, ranges);
+      await Promise.all(sinks.map((sink, index) => sink.take(work[index] ?? [], { bytes: buffer, offset, bad })));
+      options.onChunk?.(work.flat().reduce((sum, { length }) => sum + length, 0));
     },
     options.signal,
   );
-  return { ...sums, digests };
+  if (sinks.length > 0 && sinks.every((sink) => sink.error !== undefined)) throw sinks[0]?.error;
 }

@@ -38,14 +38,22 @@ export class DigestLog {
     this.#count++;
   }
 
+  /** The record that was added as number `i`, from 0. */
+  at(i: number): DigestRecord {
+    return {
+      offset: this.#offsets[i] as number,
+      length: this.#lengths[i] as number,
+      digest: this.#zero[i] === 1 ? undefined : (this.#digests[i] as bigint),
+    };
+  }
+
+  /** Byte at which record `i` begins. */
+  offsetAt(i: number): number {
+    return this.#offsets[i] as number;
+  }
+
   *[Symbol.iterator](): IterableIterator<DigestRecord> {
-    for (let i = 0; i < this.#count; i++) {
-      yield {
-        offset: this.#offsets[i] as number,
-        length: this.#lengths[i] as number,
-        digest: this.#zero[i] === 1 ? undefined : (this.#digests[i] as bigint),
-      };
-    }
+    for (let i = 0; i < this.#count; i++) yield this.at(i);
   }
 
   #grow(): void {

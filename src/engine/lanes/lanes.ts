@@ -1,6 +1,6 @@
 /** A few lanes take pieces of work from one sequence, each with a buffer of its own. */
 import { alignedBuffers } from '../image/aligned.ts';
-import { CHUNK } from './chunks.ts';
+import { CHUNK } from './blocks.ts';
 
 export const LANES = 4;
 

@@ -1,6 +1,6 @@
 /** Reads what was written back from the medium and compares digests. */
 import type { ByteRange, ReadBack } from '../image/contract.ts';
-import { CHUNK } from './chunks.ts';
+import { CHUNK } from './blocks.ts';
 import type { CopyOptions } from './copy.ts';
 import { type DigestLog, type DigestRecord, digestOf } from './digests.ts';
 import { inLanes } from './lanes.ts';

@@ -38,6 +38,7 @@ const prototypes = {
   ioctl: 'int ioctl(int fd, ulong request, _Inout_ uint8_t *argument)',
   flock: 'int flock(int fd, int operation)',
   mmap: 'void *mmap(void *address, size_t length, int protection, int flags, int fd, int64 offset)',
+  poll: 'int poll(_Inout_ uint8_t *fds, ulong count, int timeout)',
   munmap: 'int munmap(void *address, size_t length)',
   mincore: 'int mincore(void *address, size_t length, _Out_ uint8_t *resident)',
 } as const;
@@ -116,6 +117,15 @@ const POSIX_FADV_DONTNEED = 4;
 export async function dropCache(fd: number, offset: number, length: number): Promise<void> {
   const errno = await call('posix_fadvise', fd, offset, length, POSIX_FADV_DONTNEED);
   if (errno !== 0) throw new SystemCallError('posix_fadvise', errno);
+}
+
+/** Waits until one of the events of poll(2) is there, or `timeout` milliseconds; gives those that are, 0 when none came. */
+export async function pollDescriptor(fd: number, events: number, timeout: number): Promise<number> {
+  const argument = new Uint8Array(8);
+  const view = new DataView(argument.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, events, true);
+  return (await call('poll', argument, 1, timeout)) === 0 ? 0 : view.getUint16(6, true);
 }
 
 const LOCK_SH = 1;
@@ -280,4 +290,38 @@ function rangeArgument(offset: number, length: number): Uint8Array {
   view.setBigUint64(0, BigInt(offset), true);
   view.setBigUint64(8, BigInt(length), true);
   return argument;
+}
+
+// linux/fiemap.h
+const FS_IOC_FIEMAP = 0xc020660b;
+const FIEMAP_HEADER = 32;
+const FIEMAP_EXTENT = 56;
+const FIEMAP_COUNT = 256;
+const FIEMAP_EXTENT_LAST = 1;
+const FIEMAP_EXTENT_UNKNOWN = 2;
+
+/** Where the bytes of a file stand on its file system's device: ranges in bytes. What has no known place is left out. */
+export function placesOfFile(fd: number): { readonly offset: number; readonly length: number }[] {
+  const places: { offset: number; length: number }[] = [];
+  const argument = new Uint8Array(FIEMAP_HEADER + FIEMAP_COUNT * FIEMAP_EXTENT);
+  const view = new DataView(argument.buffer);
+  for (let start = 0n; ; ) {
+    argument.fill(0);
+    view.setBigUint64(0, start, true);
+    view.setBigUint64(8, 0xffff_ffff_ffff_ffffn - start, true);
+    view.setUint32(24, FIEMAP_COUNT, true);
+    callSync('ioctl', fd, FS_IOC_FIEMAP, argument);
+    const count = view.getUint32(20, true);
+    for (let i = 0; i < count; i++) {
+      const at = FIEMAP_HEADER + i * FIEMAP_EXTENT;
+      const flags = view.getUint32(at + 40, true);
+      const length = view.getBigUint64(at + 16, true);
+      if ((flags & FIEMAP_EXTENT_UNKNOWN) === 0) {
+        places.push({ offset: Number(view.getBigUint64(at + 8, true)), length: Number(length) });
+      }
+      if ((flags & FIEMAP_EXTENT_LAST) !== 0) return places;
+      start = view.getBigUint64(at, true) + length;
+    }
+    if (count === 0) return places;
+  }
 }

@@ -1,10 +1,12 @@
 /** Clones by way of the engine, and what is needed around them. */
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { type CloneResult, executeClone } from '../../../src/engine/duplicate/execute.ts';
+import { executeClone } from '../../../src/engine/duplicate/execute.ts';
 import { executeInit, planInit } from '../../../src/engine/duplicate/init-profile.ts';
-import { type CloneRequest, planClone } from '../../../src/engine/duplicate/make-plan.ts';
+import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import type { ClonePlan } from '../../../src/engine/duplicate/plan.ts';
+import type { CloneRequest } from '../../../src/engine/duplicate/request.ts';
+import type { CloneResult } from '../../../src/engine/duplicate/result.ts';
 import { executeWriteProfile, planWriteProfile } from '../../../src/engine/duplicate/write-profile.ts';
 import { DoppelError } from '../../../src/engine/errors.ts';
 import type { RunOptions } from '../../../src/engine/events.ts';

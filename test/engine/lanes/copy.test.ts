@@ -5,9 +5,11 @@ import * as assert from 'uvu/assert';
 import { ImageIoError } from '../../../src/engine/image/errors.ts';
 import { FileImage } from '../../../src/engine/image/file.ts';
 import { type RawIo, rawIo } from '../../../src/engine/image/raw-io.ts';
-import { CHUNK, type Chunk, chunksOf, type Task } from '../../../src/engine/lanes/chunks.ts';
-import { copyChunks } from '../../../src/engine/lanes/copy.ts';
+import { type Block, blocksOf, CHUNK, type Task } from '../../../src/engine/lanes/blocks.ts';
+import { copyBlocks } from '../../../src/engine/lanes/copy.ts';
 import { digestOf } from '../../../src/engine/lanes/digests.ts';
+import { Sink } from '../../../src/engine/lanes/sink.ts';
+import { SourceReader } from '../../../src/engine/lanes/source-reader.ts';
 import { ProtectedRegionError } from '../../../src/engine/protect/errors.ts';
 import { guard } from '../../../src/engine/protect/guard.ts';
 import { tempDir } from '../../fixtures/temp.ts';
@@ -15,6 +17,7 @@ import { assertBytes, ioError } from '../image/conformance.ts';
 import { sparseFile } from '../image/places.ts';
 import { type Random, random } from '../image/random.ts';
 import { writeSparse } from '../image/write-sparse.ts';
+import { copyTasks } from './copy-tasks.ts';
 
 const MiB = 1 << 20;
 const SIZE = 6 * MiB + 512;
@@ -77,7 +80,7 @@ test('a copy by random tasks is what a naive copy is', async () => {
     const [from, to, tasks] = [sparseContent(chance), sparseContent(chance), randomTasks(chance)];
     await pair({ source: from, target: to }, async ({ source, target, file }) => {
       let told = 0;
-      const result = await copyChunks(chunksOf(source, tasks), guard(target, []), { onChunk: (bytes) => (told += bytes) });
+      const result = await copyTasks(source, tasks, guard(target, []), { onChunk: (bytes) => (told += bytes) });
       const got = readFileSync(file);
       const sum = (action: string) => tasks.filter((task) => task.action === action).reduce((all, { length }) => all + length, 0);
       for (const { action, offset, length } of tasks) {
@@ -113,7 +116,7 @@ test('holes stay holes, and zeros that were written become holes', async () => {
       .copy(from, at);
   const to = random(2).bytes(size);
   await pair({ source: from, target: to }, async ({ source, target, file }) => {
-    const result = await copyChunks(chunksOf(source, copyAll(size)), guard(target, []));
+    const result = await copyTasks(source, copyAll(size), guard(target, []));
     await target.flush();
     assertBytes(readFileSync(file), from, 'the copy');
     assert.is(result.written, 3 * 65_536);
@@ -124,15 +127,18 @@ test('holes stay holes, and zeros that were written become holes', async () => {
 });
 
 test('pieces begin at multiples of their size and never exceed it', async () => {
-  const source = { read: async () => {}, extents: undefined } as never;
-  const chunks: Chunk[] = [];
+  const chunks: Task[] = [];
   const tasks: Task[] = [
     { action: 'copy', offset: 512, length: 3 * MiB },
     { action: 'zero', offset: 4 * MiB, length: 2 ** 30 },
     { action: 'copy', offset: 2 ** 31, length: 0 },
     { action: 'discard', offset: 2 ** 41 + 1, length: 2 ** 28 },
   ];
-  for await (const chunk of chunksOf(source, tasks)) chunks.push(chunk);
+  for await (const { offset, work } of blocksOf([tasks])) {
+    assert.is(offset % CHUNK, 0);
+    for (const task of work[0] ?? []) assert.ok(task.offset >= offset && task.offset < offset + CHUNK);
+    chunks.push(...(work[0] ?? []));
+  }
   for (const task of tasks) {
     const mine = chunks.filter(
       ({ action, offset }) => action === task.action && offset >= task.offset && offset < task.offset + task.length,
@@ -168,7 +174,7 @@ test('an error in one lane comes out once, and the others stop', async () => {
     await pair(
       { source: content, target: Buffer.alloc(size) },
       async ({ source, target }) => {
-        const error = await ioError(() => copyChunks(chunksOf(source, copyAll(size)), guard(target, [])), 'the copy');
+        const error = await ioError(() => copyTasks(source, copyAll(size), guard(target, [])), 'the copy');
         assert.is(error.data.operation, side === 'source' ? 'read' : 'write');
         assert.ok((error.data.offset as number) >= 2 * MiB);
         const before = calls;
@@ -186,7 +192,7 @@ test('a chunk in a protected region stops the copy', async () => {
   await pair({ source: content, target: Buffer.alloc(SIZE) }, async ({ source, target, file }) => {
     const regions = [{ offset: 3 * MiB + 100, length: 1, carrier: 'raw', name: 'one byte' } as const];
     try {
-      await copyChunks(chunksOf(source, copyAll()), guard(target, regions));
+      await copyTasks(source, copyAll(), guard(target, regions));
       assert.unreachable();
     } catch (error) {
       assert.instance(error, ProtectedRegionError);
@@ -205,7 +211,7 @@ test('a stop request ends the copy soon, with its reason', async () => {
   await pair({ source: random(8).bytes(size), target: Buffer.alloc(size) }, async ({ source, target }) => {
     const controller = new AbortController();
     let done = 0;
-    const copying = copyChunks(chunksOf(source, copyAll(size)), guard(target, []), {
+    const copying = copyTasks(source, copyAll(size), guard(target, []), {
       signal: controller.signal,
       onChunk: () => ++done === 8 && controller.abort(reason),
     });
@@ -218,33 +224,20 @@ test('a stop request ends the copy soon, with its reason', async () => {
     assert.ok(done >= 8 && done <= 12, `${done} chunks were copied`);
 
     let asked = 0;
-    const never = (async function* (): AsyncGenerator<Chunk> {
-      for await (const chunk of chunksOf(source, copyAll(size))) {
+    const never = (async function* (): AsyncGenerator<Block> {
+      for await (const block of blocksOf([copyAll(size)])) {
         asked++;
-        yield chunk;
+        yield block;
       }
     })();
     try {
-      await copyChunks(never, guard(target, []), { signal: AbortSignal.abort(reason) });
+      const sinks = [new Sink(guard(target, []))];
+      await copyBlocks(never, new SourceReader(source).read, sinks, { signal: AbortSignal.abort(reason) });
       assert.unreachable();
     } catch (error) {
       assert.is(error, reason);
     }
     assert.is(asked, 0);
-  });
-});
-
-test('a chunk that does not fit is not cut off silently', async () => {
-  await pair({ source: Buffer.alloc(SIZE), target: Buffer.alloc(SIZE) }, async ({ target }) => {
-    const large = (async function* (): AsyncGenerator<Chunk> {
-      yield { action: 'copy', offset: 0, length: CHUNK + 1, load: async () => {} };
-    })();
-    try {
-      await copyChunks(large, guard(target, []));
-      assert.unreachable();
-    } catch (error) {
-      assert.instance(error, RangeError);
-    }
   });
 });
 
@@ -258,7 +251,7 @@ test('memory does not grow with what is copied', async () => {
   const target = await FileImage.open(file, 'write');
   const before = process.memoryUsage.rss();
   let peak = before;
-  const result = await copyChunks(chunksOf(source, copyAll(size)), guard(target, []), {
+  const result = await copyTasks(source, copyAll(size), guard(target, []), {
     onChunk: () => {
       peak = Math.max(peak, process.memoryUsage.rss());
     },
@@ -273,7 +266,7 @@ test('an image that was closed is an error, not a crash', async () => {
   await pair({ source: Buffer.alloc(SIZE), target: Buffer.alloc(SIZE) }, async ({ source, target }) => {
     await source.close();
     try {
-      await copyChunks(chunksOf(source, copyAll()), guard(target, []));
+      await copyTasks(source, copyAll(), guard(target, []));
       assert.unreachable();
     } catch (error) {
       assert.instance(error, ImageIoError);

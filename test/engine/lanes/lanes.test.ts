@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isPageAligned } from '../../../src/engine/image/aligned.ts';
-import { CHUNK } from '../../../src/engine/lanes/chunks.ts';
+import { CHUNK } from '../../../src/engine/lanes/blocks.ts';
 import { inLanes, LANES } from '../../../src/engine/lanes/lanes.ts';
 
 interface Numbers {

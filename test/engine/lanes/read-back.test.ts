@@ -3,8 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { BlockImage } from '../../../src/engine/image/block.ts';
 import { FileImage } from '../../../src/engine/image/file.ts';
-import { chunksOf, type Task } from '../../../src/engine/lanes/chunks.ts';
-import { copyChunks } from '../../../src/engine/lanes/copy.ts';
+import type { Task } from '../../../src/engine/lanes/blocks.ts';
 import { DigestLog, digestOf } from '../../../src/engine/lanes/digests.ts';
 import { firstDifference } from '../../../src/engine/lanes/read-back.ts';
 import { isZero, runsOf } from '../../../src/engine/lanes/zeros.ts';
@@ -13,6 +12,7 @@ import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { sparseFile } from '../image/places.ts';
 import { random } from '../image/random.ts';
+import { copyTasks } from './copy-tasks.ts';
 
 const MiB = 1 << 20;
 const SIZE = 12 * MiB + 512;
@@ -41,7 +41,7 @@ test('the lowest chunk that differs on the medium is found, though the cache hol
     { action: 'copy', offset: 12 * MiB, length: 512 },
   ];
   try {
-    const { digests } = await copyChunks(chunksOf(source, tasks), guard(target, []));
+    const { digests } = await copyTasks(source, tasks, guard(target, []));
     await target.flush();
     await target.read(new Uint8Array(SIZE), 0);
     const difference = async () => {

@@ -1,0 +1,60 @@
+/** The source of a clone: opened once, looked at once, for however many targets. */
+import { openSource } from '../image/open.ts';
+import type { OpenImage } from '../image/open-image.ts';
+import { withUnreadable } from '../image/unreadable.ts';
+import type { ImageUser } from '../image/users.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
+import { type Disk, type Part, surveyDisk } from './disk.ts';
+import { loadersOn } from './loaders.ts';
+import { refuseSource, refuseUnknownParts } from './plan-refusals.ts';
+import type { CopyRequest } from './request.ts';
+import { readRescueMap } from './rescue-map.ts';
+import { readOnlyWindows } from './system.ts';
+
+export interface Source {
+  readonly image: OpenImage;
+  readonly disk: Disk;
+  /** Who may write to it meanwhile. */
+  readonly writers: readonly ImageUser[];
+  readonly allocation: Allocation;
+  /** What it holds before its first partition. */
+  readonly loaders: IntervalSet;
+  /** What a map file says to be lost. */
+  readonly knownBad: IntervalSet;
+  contentsOf(part: Part): Promise<Contents>;
+}
+
+/** @throws CloneRefusedError for a source that cannot be copied safely, UsageError, ImageIoError */
+export async function withSource<T>(request: CopyRequest, action: (source: Source) => Promise<T>): Promise<T> {
+  const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
+  const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
+  try {
+    const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
+    const readable = withUnreadable(image, [...knownBad]);
+    const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
+    const disk = await surveyDisk(readable, { ...windows, kinds: request.kindOverrides });
+    refuseSource(disk);
+    refuseUnknownParts(disk, request.kindOverrides);
+    const allocation = await allocationOf(image);
+    const { table } = disk;
+    const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
+    const options = { exact: request.exact, inconsistent: writers.length > 0, tolerant };
+    const seen = new Map<number, Contents>();
+    return await action({
+      image,
+      disk,
+      writers,
+      allocation,
+      loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
+      knownBad,
+      async contentsOf(part) {
+        const known = seen.get(part.number) ?? (await contentsOf(readable, part, allocation, options));
+        seen.set(part.number, known);
+        return known;
+      },
+    });
+  } finally {
+    await image.close();
+  }
+}

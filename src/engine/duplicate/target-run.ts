@@ -1,0 +1,291 @@
+/** One target's way through a run: fence, profile, copy, read back, persona, commit. Killed at any instant, it can be finished. */
+import { RegionChangedError } from '../errors.ts';
+import type { OnEvent } from '../events.ts';
+import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
+import { openTarget } from '../image/open.ts';
+import type { OpenImage } from '../image/open-image.ts';
+import type { Task } from '../lanes/blocks.ts';
+import { Sink } from '../lanes/sink.ts';
+import { encodeBundle } from '../profile/bundle.ts';
+import { regionWriter, writeContainer } from '../profile/container-write.ts';
+import type { Bundle } from '../profile/model.ts';
+import { guard } from '../protect/guard.ts';
+import { checkRegions, hashRegions } from '../protect/hash.ts';
+import type { IntervalSet } from '../protect/intervals.ts';
+import type { Region } from '../protect/region.ts';
+import { personalizeTarget } from './apply-persona.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { allocationOf } from './contents.ts';
+import { damageOf } from './damage.ts';
+import { TargetDiffersError } from './errors.ts';
+import { JournalError } from './journal.ts';
+import type { ClonePlan } from './plan.ts';
+import { recheckOne } from './preconditions.ts';
+import { readBackCopy } from './read-back.ts';
+import type { CloneResult, Damage } from './result.ts';
+import { openJournal, type Resumption } from './resume.ts';
+import { commitTable, confirm, raiseFence } from './table-writes.ts';
+import { tasksOf } from './tasks.ts';
+
+export interface TargetRunOptions {
+  readonly source: ImageSource;
+  readonly signal: AbortSignal | undefined;
+  readonly onEvent: OnEvent;
+  /** Several targets: phases say whose they are. */
+  readonly several: boolean;
+  /** Milliseconds between two checkpoints. */
+  readonly checkpointEvery?: number | undefined;
+}
+
+/**
+ * Opens the target, checks that the plan still holds, and fences it. Afterwards `close` must be called.
+ * @throws CloneRefusedError, ImageIoError, RegionChangedError
+ */
+export async function startTarget(plan: ClonePlan, options: TargetRunOptions): Promise<TargetRun> {
+  const disk = await openTarget(plan.target.path);
+  const run = new TargetRun(plan, disk, options);
+  try {
+    await recheckOne('target', plan.preconditions.target, disk);
+    await run.begin();
+    return run;
+  } catch (error) {
+    return run.closeAfter(error);
+  }
+}
+
+export class TargetRun {
+  readonly plan: ClonePlan;
+  readonly #disk: OpenImage;
+  readonly #target: GuardedTarget;
+  readonly #options: TargetRunOptions;
+  readonly #begun = performance.now();
+  #hashed: { readonly regions: readonly Region[]; readonly before: readonly string[] } = { regions: [], before: [] };
+  #resumption: Resumption | undefined;
+  #checkpoints: Checkpoints;
+  #sink: Sink | undefined;
+  #sets: Pick<ClonePlan, 'copy' | 'zero' | 'discard'>;
+
+  constructor(plan: ClonePlan, disk: OpenImage, options: TargetRunOptions) {
+    this.plan = plan;
+    this.#disk = disk;
+    this.#options = options;
+    this.#target = guard(disk, plan.regions);
+    this.#sets = plan;
+    this.#checkpoints = this.#checkpointsFor(undefined);
+  }
+
+  /** From here on the target does not boot until the commit. */
+  async begin(): Promise<void> {
+    const { plan } = this;
+    const { regions, identity } = plan;
+    const standing = regions.filter((region) => region.name !== identity.write?.region.name);
+    await this.#remember(standing);
+    this.#options.signal?.throwIfAborted();
+    this.#phase('fence', 'Fencing the target: from here on it does not boot until everything is done');
+    this.#tell('fenced');
+    await this.#openJournal();
+    await raiseFence(this.#target, plan);
+    if (identity.write !== undefined) {
+      await this.#writeProfile(identity.write.region, identity.bundle as Bundle);
+      await this.#checkRegions();
+      await this.#remember(regions);
+    }
+    if (plan.delta) {
+      const holes = (await allocationOf(this.#disk)).zero;
+      this.#sets = { copy: plan.copy, zero: plan.zero.subtract(holes), discard: plan.discard };
+    }
+  }
+
+  /** What is to be done, in the order of the disk. */
+  get tasks(): Iterable<Task> {
+    return tasksOf(this.#sets);
+  }
+
+  /** Bytes of all tasks. */
+  get work(): number {
+    const { copy, zero, discard } = this.#sets;
+    return copy.bytes + zero.bytes + discard.bytes;
+  }
+
+  /** Where the copy goes. */
+  get sink(): Sink {
+    this.#sink ??= this.#makeSink();
+    return this.#sink;
+  }
+
+  /** When everything was copied: read back, persona, commit. `bad` could not be read of the source. */
+  async finish(bad: IntervalSet): Promise<CloneResult> {
+    const { plan } = this;
+    this.#phase('flush', 'Waiting until everything is on stable storage');
+    await this.#checkpoints.finish();
+    const { sums } = this.sink;
+    const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
+    const filesChanged = await this.#persona();
+    const unreadable = await this.#damage(bad);
+    await this.#commit();
+    return {
+      runId: plan.runId,
+      ...sums,
+      verified,
+      filesChanged,
+      unreadable,
+      regions: this.#hashed.regions.map(({ name }, index) => ({ name, sha256: this.#hashed.before[index] as string })),
+      seconds: (performance.now() - this.#begun) / 1000,
+    };
+  }
+
+  /** After the commit: the regions are as they were, and the kernel is told of the new table. */
+  async close(): Promise<void> {
+    try {
+      await this.#checkRegions();
+      await this.#resumption?.journal.remove();
+      this.#tell('committed');
+      await this.#reread();
+    } finally {
+      await this.#disk.close();
+    }
+  }
+
+  /** After an error: throws it, or that a region changed, which outranks all others. */
+  async closeAfter(error: unknown): Promise<never> {
+    try {
+      await this.#checkpoints.settle();
+      if (!(error instanceof RegionChangedError)) await this.#checkRegions();
+    } catch (worse) {
+      // An unreadable medium says nothing about the region; the first error tells why.
+      if (worse instanceof RegionChangedError) throw worse;
+    } finally {
+      // What was read back wrong must not be resumed from.
+      if (error instanceof TargetDiffersError || error instanceof RegionChangedError) await this.#resumption?.journal.remove();
+      await this.#resumption?.journal.close();
+      await this.#disk.close();
+    }
+    throw error;
+  }
+
+  async #remember(regions: readonly Region[]): Promise<void> {
+    this.#hashed = { regions, before: await hashRegions(this.#disk, regions) };
+  }
+
+  async #checkRegions(): Promise<void> {
+    await checkRegions(this.#disk, this.#hashed.regions, this.#hashed.before);
+  }
+
+  async #writeProfile(region: Region, bundle: Bundle): Promise<void> {
+    // The plan has made sure that what is there may be replaced, damaged or not.
+    const options = { targetId: bundle.targetId, replaceTarget: true, replaceDamaged: true };
+    await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), options);
+  }
+
+  async #openJournal(): Promise<void> {
+    const { plan } = this;
+    if (plan.journal === undefined) return;
+    try {
+      this.#resumption = await openJournal(plan.runId, plan.journal);
+    } catch (error) {
+      if (!(error instanceof JournalError) || plan.journal.required) throw error;
+      this.#warn(`${error.message}: a run that is killed will have to copy everything again`);
+    }
+    this.#checkpoints = this.#checkpointsFor(this.#resumption);
+  }
+
+  #checkpointsFor(resumption: Resumption | undefined): Checkpoints {
+    const onLost = (error: JournalError): void =>
+      this.#warn(`${error.message}: the copy goes on, but if it is killed it will have to copy everything again`);
+    return new Checkpoints(this.#target, resumption?.journal, onLost, this.#options.checkpointEvery);
+  }
+
+  #makeSink(): Sink {
+    const { plan } = this;
+    const kept = [...plan.kept].map(
+      (range): Region => ({ ...range, carrier: 'partition', name: `the part at byte ${range.offset}, which stays` }),
+    );
+    const resumption = this.#resumption;
+    return new Sink(guard(this.#target, kept), {
+      ...(resumption?.durable === undefined ? {} : { durable: resumption.durable }),
+      compares: (range) => plan.delta || resumption?.isDirty(range) === true,
+      skipBad: plan.readErrors === 'skip',
+      onPiece: (record) => this.#checkpoints.add(record),
+    });
+  }
+
+  async #verify(): Promise<CacheBypass> {
+    this.#phase('verify', 'Reading back');
+    const { digests } = this.sink;
+    let done = 0;
+    const total = [...digests].reduce((sum, { length }) => sum + length, 0);
+    const bypass = await readBackCopy({
+      plan: this.plan,
+      source: this.#options.source,
+      target: this.#target,
+      digests,
+      onChunk: (bytes) => {
+        done += bytes;
+        this.#options.onEvent({ type: 'progress', phase: 'verify', done, total });
+      },
+      ...this.#signal,
+    });
+    if (bypass === 'none') {
+      this.#warn(
+        'not verified past the cache: the kernel would not let go of its cached pages, so the read-back may have come from memory',
+      );
+    }
+    return bypass;
+  }
+
+  async #persona(): Promise<number> {
+    const { identity, table, personaParts, replay } = this.plan;
+    if (identity.bundle === undefined || table === undefined) return 0;
+    const { bundle } = identity;
+    this.#phase('persona', `Making it ${bundle.resolved.host}`);
+    await this.#checkpoints.markDirty(this.plan.parts.filter(({ fate }) => fate === 'copied').map(({ range }) => range));
+    const changed = await personalizeTarget(this.#target, { table, bundle, writable: personaParts, replay, ...this.#signal });
+    await this.#target.flush();
+    return changed;
+  }
+
+  async #damage(bad: IntervalSet): Promise<Damage> {
+    const hit = bad.intersect(this.plan.copy);
+    if (hit.count > 0) this.#phase('damage', 'Looking whose the bytes were that could not be read');
+    return damageOf(this.#target, this.plan, hit);
+  }
+
+  async #commit(): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    this.#phase('commit', 'Committing');
+    await this.#releaseWithheld();
+    await commitTable(this.#target, this.plan);
+  }
+
+  async #releaseWithheld(): Promise<void> {
+    if (this.plan.withheld === 0) return;
+    const bytes = new Uint8Array(this.plan.withheld);
+    await this.#options.source.read(bytes, 0);
+    await this.#target.write(bytes, 0);
+    await this.#target.flush();
+    await confirm(this.#target, [{ offset: 0, bytes }]);
+  }
+
+  async #reread(): Promise<void> {
+    if ((await this.#disk.rereadTable?.()) !== false) return;
+    const { name } = this.#disk;
+    this.#warn(`the kernel still knows the old partitions of ${name}: run "partprobe ${name}" or reboot before using them`);
+  }
+
+  #phase(phase: string, title: string): void {
+    const whose = this.#options.several ? `${this.plan.target.path}: ` : '';
+    this.#options.onEvent({ type: 'phase', phase, title: `${whose}${title}` });
+  }
+
+  #tell(state: 'fenced' | 'committed'): void {
+    this.#options.onEvent({ type: 'target', name: this.plan.target.path, state });
+  }
+
+  #warn(message: string): void {
+    this.#options.onEvent({ type: 'warning', message });
+  }
+
+  get #signal(): { readonly signal?: AbortSignal } {
+    return this.#options.signal === undefined ? {} : { signal: this.#options.signal };
+  }
+}

@@ -1,0 +1,25 @@
+/** Arithmetic on a handful of byte ranges; for many there is IntervalSet. */
+import { type ByteRange, end, overlaps } from '../image/contract.ts';
+
+/** In ascending order, overlapping and touching ranges made one. */
+export function merged(ranges: readonly ByteRange[]): ByteRange[] {
+  const result: ByteRange[] = [];
+  for (const range of ranges.toSorted((a, b) => a.offset - b.offset)) {
+    const last = result.at(-1);
+    if (last === undefined || range.offset > end(last)) result.push(range);
+    else result[result.length - 1] = { offset: last.offset, length: Math.max(end(last), end(range)) - last.offset };
+  }
+  return result;
+}
+
+/** What is left of `range`; `holes` are in ascending order. */
+export function without(range: ByteRange, holes: readonly ByteRange[]): ByteRange[] {
+  const rest: ByteRange[] = [];
+  let at = range.offset;
+  for (const hole of holes.filter((each) => overlaps(each, range))) {
+    if (hole.offset > at) rest.push({ offset: at, length: hole.offset - at });
+    at = Math.max(at, end(hole));
+  }
+  if (at < end(range)) rest.push({ offset: at, length: end(range) - at });
+  return rest;
+}

@@ -1,0 +1,205 @@
+/** One target's end of a copy: zeros become holes, what is there already is not written again, every piece leaves a digest. */
+import { alignedBuffers } from '../image/aligned.ts';
+import type { ByteRange, GuardedTarget } from '../image/contract.ts';
+import { end, overlaps } from '../image/contract.ts';
+import { CHUNK, type Task } from './blocks.ts';
+import { DigestLog, type DigestRecord, digestOf } from './digests.ts';
+import { LANES } from './lanes.ts';
+import { without } from './ranges.ts';
+import { isZero, runsOf } from './zeros.ts';
+
+/** Differences are written in multiples of this. */
+const PAGE = 4096;
+
+/** What an earlier run left on stable storage. */
+export interface DurablePieces {
+  /** The record of exactly this piece. */
+  find(piece: ByteRange): DigestRecord | undefined;
+  /** The source has not changed since: what is durable need not be read again. */
+  readonly sourceUnchanged: boolean;
+}
+
+export interface SinkOptions {
+  /** Whether the target may hold the range already: then it is read first, and written only where it differs. */
+  readonly compares?: (range: ByteRange) => boolean;
+  readonly durable?: DurablePieces;
+  /** Bytes of the source that cannot be read keep what the target has there; otherwise they become zeros. */
+  readonly skipBad?: boolean;
+  /** Called when a piece stands on the target as the source has it; it is not flushed yet. */
+  readonly onPiece?: (record: DigestRecord) => void;
+}
+
+/** What was read of one block: `bytes` begins at byte `offset` of the source. `bad` could not be read. */
+export interface ReadBlock {
+  readonly bytes: Uint8Array;
+  readonly offset: number;
+  readonly bad: readonly ByteRange[];
+}
+
+/** Bytes of the target by what happened to them. */
+export interface CopySums {
+  readonly written: number;
+  readonly zeroed: number;
+  readonly discarded: number;
+  /** Found durable, from an earlier run. */
+  readonly resumed: number;
+  /** Compared and found equal. */
+  readonly same: number;
+}
+
+export class Sink {
+  readonly digests = new DigestLog();
+  /** Why this target takes nothing more. */
+  error: unknown;
+  readonly #target: GuardedTarget;
+  readonly #options: SinkOptions;
+  readonly #compares: (range: ByteRange) => boolean;
+  readonly #sums = { written: 0, zeroed: 0, discarded: 0, resumed: 0, same: 0 };
+  readonly #spare: Uint8Array[] = [];
+
+  constructor(target: GuardedTarget, options: SinkOptions = {}) {
+    this.#target = target;
+    this.#options = options;
+    this.#compares = options.compares ?? (() => false);
+  }
+
+  get sums(): CopySums {
+    return this.#sums;
+  }
+
+  /** The ranges of the source that these tasks need. */
+  wanted(tasks: readonly Task[]): ByteRange[] {
+    if (this.error !== undefined) return [];
+    return tasks.filter((task) => task.action === 'copy' && this.#unread(task) === undefined);
+  }
+
+  /** Carries the tasks out. Never rejects: what goes wrong is `error`. */
+  async take(tasks: readonly Task[], block: ReadBlock): Promise<void> {
+    try {
+      for (const task of tasks) {
+        if (this.error !== undefined) return;
+        await this.#takeOne(task, block);
+      }
+    } catch (error) {
+      this.error ??= error;
+    }
+  }
+
+  async #takeOne(task: Task, { bytes, offset, bad }: ReadBlock): Promise<void> {
+    const { action, length } = task;
+    if (action === 'discard') {
+      await this.#target.discard(task.offset, length);
+      this.#sums.discarded += length;
+      return;
+    }
+    if (action === 'zero') return this.#zeros(task);
+    const durable = this.#unread(task);
+    if (durable !== undefined) return this.#resume(durable);
+    const at = (range: ByteRange): Uint8Array => bytes.subarray(range.offset - offset, end(range) - offset);
+    if (!bad.some((range) => overlaps(range, task))) return this.#data(task, at(task), true);
+    const rest = this.#options.skipBad === true ? without(task, bad) : [task];
+    // Not told to anybody as done: a later run may be able to read it.
+    for (const piece of rest) await this.#data(piece, at(piece), false);
+  }
+
+  /** A piece that is durable and need not even be read. */
+  #unread(piece: ByteRange): DigestRecord | undefined {
+    const { durable } = this.#options;
+    return durable?.sourceUnchanged === true && !this.#compares(piece) ? durable.find(piece) : undefined;
+  }
+
+  #resume(record: DigestRecord): void {
+    this.#sums.resumed += record.length;
+    this.digests.add(record);
+  }
+
+  async #data(piece: ByteRange, bytes: Uint8Array, whole: boolean): Promise<void> {
+    const { offset, length } = piece;
+    const record = { offset, length, digest: isZero(bytes) ? undefined : digestOf(bytes) };
+    if (this.#compares(piece)) {
+      await this.#differences(offset, bytes);
+    } else {
+      const before = this.#options.durable?.find(piece);
+      if (before !== undefined && before.digest === record.digest) return this.#resume(record);
+      await this.#write(offset, bytes);
+      this.digests.add(record);
+    }
+    if (whole) this.#options.onPiece?.(record);
+  }
+
+  async #write(offset: number, bytes: Uint8Array): Promise<void> {
+    for (const run of runsOf(bytes)) {
+      const size = run.end - run.start;
+      if (run.zero) {
+        await this.#target.zero(offset + run.start, size);
+        this.#sums.zeroed += size;
+      } else {
+        await this.#target.write(bytes.subarray(run.start, run.end), offset + run.start);
+        await this.#target.startWriteback(offset + run.start, size);
+        this.#sums.written += size;
+      }
+    }
+  }
+
+  async #differences(offset: number, bytes: Uint8Array): Promise<void> {
+    await this.#holding(offset, bytes.length, async (held) => {
+      for (const { start, stop } of differingRuns(bytes, held)) {
+        const run = bytes.subarray(start, stop);
+        await this.#write(offset + start, run);
+        this.digests.add({ offset: offset + start, length: run.length, digest: isZero(run) ? undefined : digestOf(run) });
+        this.#sums.same -= run.length;
+      }
+      this.#sums.same += bytes.length;
+    });
+  }
+
+  async #zeros(task: Task): Promise<void> {
+    const { offset, length } = task;
+    const record = { offset, length, digest: undefined };
+    if (!this.#compares(task)) {
+      const before = this.#options.durable?.find(task);
+      if (before !== undefined && before.digest === undefined) return this.#resume(record);
+      await this.#zero(offset, length);
+    } else {
+      for (let at = offset; at < offset + length; at += CHUNK) {
+        const step = Math.min(CHUNK, offset + length - at);
+        const same = await this.#holding(at, step, async (held) => isZero(held));
+        if (same) this.#sums.same += step;
+        else await this.#zero(at, step);
+      }
+    }
+    this.#options.onPiece?.(record);
+  }
+
+  async #zero(offset: number, length: number): Promise<void> {
+    await this.#target.zero(offset, length);
+    this.#sums.zeroed += length;
+    this.digests.add({ offset, length, digest: undefined });
+  }
+
+  /** What the target holds, in a buffer that is used again afterwards. */
+  async #holding<T>(offset: number, length: number, look: (held: Uint8Array) => Promise<T>): Promise<T> {
+    const buffer = this.#spare.pop() ?? (alignedBuffers(1, CHUNK)[0] as Uint8Array);
+    try {
+      const held = buffer.subarray(0, length);
+      await this.#target.read(held, offset);
+      return await look(held);
+    } finally {
+      if (this.#spare.length < LANES) this.#spare.push(buffer);
+    }
+  }
+}
+
+/** Runs of whole pages in which the two differ, touching ones merged. */
+function differingRuns(wanted: Uint8Array, held: Uint8Array): { start: number; stop: number }[] {
+  if (Buffer.compare(wanted, held) === 0) return [];
+  const runs: { start: number; stop: number }[] = [];
+  for (let start = 0; start < wanted.length; start += PAGE) {
+    const stop = Math.min(start + PAGE, wanted.length);
+    if (Buffer.compare(wanted.subarray(start, stop), held.subarray(start, stop)) === 0) continue;
+    const last = runs.at(-1);
+    if (last?.stop === start) last.stop = stop;
+    else runs.push({ start, stop });
+  }
+  return runs;
+}
