@@ -69,7 +69,23 @@ export class IoError extends DoppelError {
 export class DiffersError extends DoppelError {
   readonly exitCode = ExitCode.differs;
 }
+/** The connection to another computer broke. The same command goes on where it stopped. */
+export class ConnectionLostError extends DoppelError {
+  readonly exitCode = ExitCode.connectionLost;
+}
 /** A byte of the protected region changed: the worst error there is; it outranks all others. */
 export class RegionChangedError extends DoppelError {
   readonly exitCode = ExitCode.regionChanged;
+}
+
+/** A program or library that is needed is not installed. `debian` and `rpm` are the packages that have it. */
+export class MissingToolError extends RefusedError {
+  constructor(tool: string, debian: string, rpm: string, cause?: unknown) {
+    super(`${/\.so\b/.test(tool) ? 'the library' : 'the program'} ${tool} is not installed`, {
+      code: 'TOOL_MISSING',
+      todo: `Install it: apt-get install ${debian} (Debian, Ubuntu) or dnf install ${rpm} (Fedora, RHEL).`,
+      data: { tool, debian, rpm },
+      cause,
+    });
+  }
 }

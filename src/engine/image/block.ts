@@ -10,11 +10,12 @@ import {
   zeroBlocks,
 } from '../native/libc.ts';
 import type { Extent } from './contract.ts';
+import { DescriptorImage } from './descriptor-image.ts';
 import { ImageIoError, openFailed, ReadOnlyImageError } from './errors.ts';
-import { OpenImage, type OpenMode } from './open-image.ts';
+import type { OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
 
-export class BlockImage extends OpenImage {
+export class BlockImage extends DescriptorImage {
   /** @throws ReadOnlyImageError, ImageIoError */
   static async open(path: string, mode: OpenMode, io: (file: FileHandle) => RawIo = rawIo): Promise<BlockImage> {
     const flags = mode === 'read' ? constants.O_RDONLY : constants.O_RDWR | constants.O_EXCL;

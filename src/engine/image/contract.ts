@@ -56,6 +56,8 @@ export interface ReadBack {
  * - `startWriteback` is a hint to begin writing the range to the medium; it never throws for lack of support.
  * - `flush` returns when everything written before is on stable storage.
  * - `readBack` opens the medium for verification; the caller has flushed before.
+ * - `openWindow` shows the range to the kernel as a block device. The caller has flushed before, and writes nothing itself to
+ *   the range until the window is closed; a window that is closed has written everything to stable storage.
  */
 export interface ImageTarget extends ImageSource {
   write(from: Uint8Array, offset: number): Promise<void>;
@@ -64,8 +66,8 @@ export interface ImageTarget extends ImageSource {
   startWriteback(offset: number, length: number): Promise<void>;
   flush(): Promise<void>;
   readBack(): Promise<ReadBack>;
-  /** Path for kernel tools, to be used only through a window that was checked against the protected regions. */
-  readonly path: string;
+  /** Kernel tools get to see nothing else of an image; of a target, they get it from the guard, which checks the range. */
+  openWindow(range: ByteRange, options: { readonly readOnly: boolean }): Promise<Window>;
 }
 
 declare const guarded: unique symbol;
@@ -74,8 +76,8 @@ declare const guarded: unique symbol;
 export type GuardedTarget = ImageTarget & {
   readonly [guarded]: true;
   /**
-   * A loop device over exactly this range, for kernel file systems and their tools.
-   * Throws ProtectedRegionError when the range touches a region.
+   * `openWindow` with a default: a loop device over exactly this range, for kernel file systems and their tools.
+   * Both throw ProtectedRegionError when the range touches a region.
    */
   window(range: ByteRange, options?: { readonly readOnly?: boolean }): Promise<Window>;
 };

@@ -1,5 +1,5 @@
 /** What can go wrong with an image. Offsets and lengths are bytes. */
-import { CorruptInputError, IoError, RefusedError } from '../errors.ts';
+import { ConnectionLostError, CorruptInputError, IoError, RefusedError, UsageError } from '../errors.ts';
 
 export type ImageOperation = 'open' | 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'lock' | 'examine';
 
@@ -48,6 +48,19 @@ export function shellWord(path: string): string {
   return /^[\w/.:@%+=,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
+/** The server of an image, or the way there, is gone. */
+export class NbdConnectionLostError extends ConnectionLostError {
+  constructor(image: string, operation: ImageOperation, options: { offset: number; length: number; cause: Error }) {
+    const { offset, length, cause } = options;
+    super(`the connection to ${image} was lost in a ${operation} of ${length} bytes at byte ${offset}: ${cause.message}`, {
+      code: 'NBD_CONNECTION_LOST',
+      todo: 'Check the server and the network, then run the same command again.',
+      data: { image, operation, offset, length },
+      cause,
+    });
+  }
+}
+
 /** For `open(...).catch(openFailed(path))`. */
 export function openFailed(path: string): (cause: unknown) => never {
   return (cause) => {
@@ -59,6 +72,35 @@ export function openFailed(path: string): (cause: unknown) => never {
 export class ForeignFormatError extends RefusedError {
   constructor(image: string, format: string, todo: string) {
     super(`${image} is a ${format}, not a raw disk image`, { code: 'FOREIGN_FORMAT', todo, data: { image, format } });
+  }
+}
+
+/** A disk in a format that we open, but with something about it that makes opening it wrong. */
+export class UnusableImageError extends RefusedError {
+  constructor(image: string, why: string, todo: string, data: Readonly<Record<string, unknown>> = {}) {
+    super(`${image} cannot be used: ${why}`, { code: 'IMAGE_UNUSABLE', todo, data: { image, why, ...data } });
+  }
+}
+
+/** The part of a disk that was named is not there, or there are several. */
+export class NoSuchPartError extends UsageError {
+  constructor(image: string, part: string, why: string, there: readonly string[]) {
+    super(`${image}: ${why}`, {
+      code: 'NO_SUCH_PART',
+      todo: there.length === 0 ? 'Name the whole disk, without "#".' : `On it are: ${there.join('; ')}`,
+      data: { image, part, there },
+    });
+  }
+}
+
+/** An image that was to be created is there already. */
+export class ImageExistsError extends RefusedError {
+  constructor(image: string) {
+    super(`${image} exists already`, {
+      code: 'IMAGE_EXISTS',
+      todo: 'Leave --size away to overwrite what is in it, or name another file.',
+      data: { image },
+    });
   }
 }
 

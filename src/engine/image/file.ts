@@ -3,13 +3,14 @@ import { constants, type FileHandle, open } from 'node:fs/promises';
 import { punchHole, SystemCallError, seekData, seekHole } from '../native/libc.ts';
 import { PAGE } from './aligned.ts';
 import type { Extent } from './contract.ts';
+import { DescriptorImage } from './descriptor-image.ts';
 import { ImageIoError, openFailed } from './errors.ts';
-import { OpenImage, type OpenMode } from './open-image.ts';
+import type { OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
 
 const SECTOR = 512;
 
-export class FileImage extends OpenImage {
+export class FileImage extends DescriptorImage {
   override readonly sectorSizeAssumed = true;
 
   static async open(path: string, mode: OpenMode, io: (file: FileHandle) => RawIo = rawIo): Promise<FileImage> {

@@ -1,10 +1,18 @@
-/** Recognises files that are not raw disks by their first bytes, so that nobody copies a container as if it were its contents. */
+/**
+ * Recognises files that are not raw disks by their first and last bytes, so that nobody copies a container as if it were its
+ * contents. Disk formats are opened through QEMU; archives and compressed files are refused.
+ */
 import { ForeignFormatError, shellWord } from './errors.ts';
+
+/** Formats that QEMU reads and writes, by the names of its drivers. */
+export type DiskFormat = 'qcow2' | 'qcow' | 'vmdk' | 'vhdx' | 'vpc' | 'vdi' | 'qed' | 'parallels';
 
 interface Format {
   readonly name: string;
   readonly offset: number;
   readonly magic: string | readonly number[];
+  /** Absent where QEMU cannot write what is inside. */
+  readonly driver?: DiskFormat;
   readonly todo: (image: string) => string;
 }
 
@@ -14,19 +22,23 @@ const decompress = (command: string) => (image: string) =>
   `Unpack it first: ${command} < ${shellWord(image)} > ${shellWord(`${image}.raw`)}`;
 const unpack = (command: string) => (image: string) => `Unpack it first: ${command} ${shellWord(image)}`;
 
+function disk(driver: DiskFormat, name: string, offset: number, magic: Format['magic']): Format {
+  return { name, offset, magic, driver, todo: convert(driver) };
+}
+
 /** Magics from the formats' specifications; offsets in bytes. */
 const formats: readonly Format[] = [
-  { name: 'qcow image', offset: 0, magic: [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1], todo: convert('qcow') },
-  { name: 'qcow2 image', offset: 0, magic: [0x51, 0x46, 0x49, 0xfb], todo: convert('qcow2') },
-  { name: 'VMDK image', offset: 0, magic: 'KDMV', todo: convert('vmdk') },
-  { name: 'VMDK image', offset: 0, magic: 'COWD', todo: convert('vmdk') },
-  { name: 'VMDK descriptor', offset: 0, magic: '# Disk DescriptorFile', todo: convert('vmdk') },
-  { name: 'VHDX image', offset: 0, magic: 'vhdxfile', todo: convert('vhdx') },
-  { name: 'VHD image', offset: 0, magic: 'conectix', todo: convert('vpc') },
-  { name: 'VDI image', offset: 64, magic: [0x7f, 0x10, 0xda, 0xbe], todo: convert('vdi') },
-  { name: 'QED image', offset: 0, magic: [0x51, 0x45, 0x44, 0x00], todo: convert('qed') },
-  { name: 'Parallels image', offset: 0, magic: 'WithoutFreeSpace', todo: convert('parallels') },
-  { name: 'Parallels image', offset: 0, magic: 'WithouFreSpacExt', todo: convert('parallels') },
+  disk('qcow', 'qcow image', 0, [0x51, 0x46, 0x49, 0xfb, 0, 0, 0, 1]),
+  disk('qcow2', 'qcow2 image', 0, [0x51, 0x46, 0x49, 0xfb]),
+  disk('vmdk', 'VMDK image', 0, 'KDMV'),
+  disk('vmdk', 'VMDK image', 0, 'COWD'),
+  disk('vmdk', 'VMDK descriptor', 0, '# Disk DescriptorFile'),
+  disk('vhdx', 'VHDX image', 0, 'vhdxfile'),
+  disk('vpc', 'VHD image', 0, 'conectix'),
+  disk('vdi', 'VDI image', 64, [0x7f, 0x10, 0xda, 0xbe]),
+  disk('qed', 'QED image', 0, [0x51, 0x45, 0x44, 0x00]),
+  disk('parallels', 'Parallels image', 0, 'WithoutFreeSpace'),
+  disk('parallels', 'Parallels image', 0, 'WithouFreSpacExt'),
   { name: 'gzip archive', offset: 0, magic: [0x1f, 0x8b, 0x08], todo: decompress('gunzip') },
   { name: 'xz archive', offset: 0, magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], todo: decompress('unxz') },
   { name: 'zstd archive', offset: 0, magic: [0x28, 0xb5, 0x2f, 0xfd], todo: decompress('unzstd') },
@@ -50,24 +62,33 @@ const formats: readonly Format[] = [
 
 /** In the last sector; what comes before may be raw, but the disk inside ends a sector earlier. */
 const trailers: readonly Format[] = [
-  { name: 'VHD image', offset: 0, magic: 'conectix', todo: convert('vpc') },
+  disk('vpc', 'VHD image', 0, 'conectix'),
   { name: 'DMG image', offset: 0, magic: 'koly', todo: convert('dmg') },
 ];
 
-/** Bytes from the start and from the end of a file that `refuseForeignFormat` wants to see (all of a shorter one). */
+/** Bytes from the start and from the end of a file that `formatOf` wants to see (all of a shorter one). */
 export const formatHeadLength = 512;
 
-/** @throws ForeignFormatError with the command that makes a raw image of it. */
-export function refuseForeignFormat(image: string, head: Uint8Array, tail: Uint8Array = new Uint8Array()): void {
-  refuse(image, head, formats);
-  refuse(image, tail, trailers);
+/**
+ * The format of a regular file; undefined for a raw one.
+ * @throws ForeignFormatError with the command that makes a raw image of what QEMU cannot serve.
+ */
+export function formatOf(image: string, head: Uint8Array, tail: Uint8Array): DiskFormat | undefined {
+  const found = find(head, formats) ?? find(tail, trailers);
+  if (found === undefined) return undefined;
+  if (found.driver === undefined) throw new ForeignFormatError(image, found.name, found.todo(image));
+  return found.driver;
 }
 
-function refuse(image: string, sector: Uint8Array, known: readonly Format[]): void {
-  for (const { name, offset, magic, todo } of known) {
+/** A block device is always raw: whoever writes to the disk could make it look like anything. @throws ForeignFormatError */
+export function refuseForeignFormat(image: string, head: Uint8Array): void {
+  const found = find(head, formats);
+  if (found !== undefined) throw new ForeignFormatError(image, found.name, found.todo(image));
+}
+
+function find(sector: Uint8Array, known: readonly Format[]): Format | undefined {
+  return known.find(({ offset, magic }) => {
     const bytes = typeof magic === 'string' ? Buffer.from(magic, 'latin1') : Uint8Array.from(magic);
-    if (Buffer.compare(sector.subarray(offset, offset + bytes.length), bytes) === 0) {
-      throw new ForeignFormatError(image, name, todo(image));
-    }
-  }
+    return Buffer.compare(sector.subarray(offset, offset + bytes.length), bytes) === 0;
+  });
 }

@@ -2,12 +2,20 @@
 
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
+import { examineContainer } from './container.ts';
 import type { ImageSource } from './contract.ts';
-import { blockName } from './users.ts';
+import { formatForName } from './create.ts';
+import { blockName } from './devices.ts';
+import { ImageIoError } from './errors.ts';
+import type { DiskFormat } from './format.ts';
+import { parseSpec } from './spec.ts';
 
 export interface ImageIdentity {
+  /** As the user named it: a path, a URI, a part of one. */
   readonly path: string;
-  readonly kind: 'file' | 'block';
+  readonly kind: 'file' | 'block' | 'nbd';
+  /** Of a file that is no raw image. */
+  readonly format?: DiskFormat;
   /** Bytes. */
   readonly size: number;
   readonly sectorSize: number;
@@ -16,10 +24,23 @@ export interface ImageIdentity {
   readonly wwn?: string;
 }
 
-/** @throws the error of stat(2) when the path is gone. */
+/**
+ * `path` is what the user named; of a part, the identity is that of its disk but for the size. A file that does not exist yet
+ * is what `createImage` will make.
+ * @throws ImageIoError when the path is gone, and the errors of examineContainer.
+ */
 export async function imageIdentity(path: string, size: number, sectorSize: number): Promise<ImageIdentity> {
-  const name = (await stat(path)).isBlockDevice() ? await blockName(path) : undefined;
-  if (name === undefined) return { path, kind: 'file', size, sectorSize };
+  const { base } = await parseSpec(path);
+  if (base.kind === 'nbd') return { path, kind: 'nbd', size, sectorSize };
+  const stats = await stat(base.path).catch((cause) => {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !base.path.startsWith('/dev/')) return undefined;
+    throw new ImageIoError(path, 'examine', { cause });
+  });
+  if (stats?.isBlockDevice() !== true) {
+    const format = stats === undefined ? formatForName(base.path) : ((await examineContainer(base.path)).format ?? 'raw');
+    return { path, kind: 'file', ...(format === 'raw' ? {} : { format }), size, sectorSize };
+  }
+  const name = await blockName(base.path);
   const device = `/sys/class/block/${name}/device`;
   const model = await firstText([`${device}/model`]);
   const serial = await firstText([`${device}/serial`, `/sys/class/block/${name}/serial`, `${device}/vpd_pg80`]);

@@ -1,155 +1,17 @@
-/** What files and block devices have in common: an open descriptor, whole reads and writes, typed errors. */
-import type { FileHandle } from 'node:fs/promises';
-import { setTimeout } from 'node:timers/promises';
-import { SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
-import type { Extent, ImageTarget, ReadBack } from './contract.ts';
-import { ImageIoError, type ImageOperation } from './errors.ts';
-import { checkRange, type RawIo, readFully, writeFully } from './raw-io.ts';
-import { openReadBack } from './read-back.ts';
+/** An image that was opened as a source or a target, whatever it is kept in: a file, a device, a container format, a server. */
+import type { ImageTarget } from './contract.ts';
 
 export type OpenMode = 'read' | 'write';
 
-export interface OpenImageOptions {
-  readonly name: string;
-  readonly path: string;
-  readonly size: number;
-  readonly sectorSize: number;
-  readonly physicalSectorSize: number;
-  readonly file: FileHandle;
-  readonly io: RawIo;
-}
-
-const ZEROS = 1 << 20;
-/** One call to the kernel zeroes at most this much, so that a stop request is not kept waiting. */
-const ZERO_STEP = 1 << 30;
-let zeros: Uint8Array | undefined;
-
-export abstract class OpenImage implements ImageTarget {
-  readonly name: string;
-  readonly path: string;
-  readonly size: number;
-  readonly sectorSize: number;
-  readonly physicalSectorSize: number;
-  readonly sectorSizeAssumed: boolean = false;
-  readonly #file: FileHandle;
-  readonly #io: RawIo;
-  /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
-  readonly #running = new Set<Promise<unknown>>();
-  #closing: Promise<void> | undefined;
-
-  constructor(options: OpenImageOptions) {
-    this.name = options.name;
-    this.path = options.path;
-    this.size = options.size;
-    this.sectorSize = options.sectorSize;
-    this.physicalSectorSize = options.physicalSectorSize;
-    this.#file = options.file;
-    this.#io = options.io;
-  }
-
-  abstract extents(): AsyncIterable<Extent>;
-  /** Makes the range read as zeros without writing them; false when the medium cannot. */
-  protected abstract deallocate(offset: number, length: number): Promise<boolean>;
-  /** Tells the medium that the range is not needed; no error when it does not care. */
-  protected abstract giveBack(offset: number, length: number): Promise<void>;
-
-  protected get fd(): number {
-    this.check('examine', 0, 0);
-    return this.#file.fd;
-  }
-
+export interface OpenImage extends ImageTarget {
+  /** What a careful person should know about it, each a sentence. */
+  readonly notes: readonly string[];
   /**
-   * Takes the advisory lock that keeps a second doppel away, and udev from probing a disk whose table is being changed.
-   * Readers share it. False when somebody else has it for longer than a probe takes.
+   * Takes the advisory lock that keeps a second doppel away. Readers share it. False when somebody else has it for longer
+   * than a moment. Where nothing can be locked (a server) it does nothing.
    * @throws ImageIoError where the file system has no locks
    */
-  async lock(mode: 'exclusive' | 'shared' = 'exclusive'): Promise<boolean> {
-    for (let attempt = 0; attempt < 20; attempt++) {
-      if (await this.call('lock', 0, this.size, async () => tryLock(this.fd, mode))) return true;
-      await setTimeout(100);
-    }
-    return false;
-  }
-
-  async read(into: Uint8Array, offset: number): Promise<void> {
-    this.check('read', offset, into.length);
-    await readFully(this.#io, this.name, into, offset);
-  }
-
-  async write(from: Uint8Array, offset: number): Promise<void> {
-    this.check('write', offset, from.length);
-    await writeFully(this.#io, this.name, from, offset);
-  }
-
-  async zero(offset: number, length: number): Promise<void> {
-    this.check('zero', offset, length);
-    for (let at = offset; at < offset + length; at += ZERO_STEP) {
-      const step = Math.min(ZERO_STEP, offset + length - at);
-      if (!(await this.call('zero', at, step, () => this.deallocate(at, step)))) await this.#writeZeros(at, step);
-    }
-  }
-
-  async discard(offset: number, length: number): Promise<void> {
-    this.check('discard', offset, length);
-    if (length > 0) await this.call('discard', offset, length, () => this.giveBack(offset, length));
-  }
-
-  /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
-  async startWriteback(offset: number, length: number): Promise<void> {
-    this.check('write', offset, length);
-    try {
-      await this.#track(startWriteback(this.fd, offset, length));
-    } catch (error) {
-      if (!(error instanceof SystemCallError)) throw error;
-    }
-  }
-
-  async flush(): Promise<void> {
-    this.check('flush', 0, 0);
-    await this.call('flush', 0, this.size, () => this.#file.sync());
-  }
-
-  async readBack(): Promise<ReadBack> {
-    this.check('read', 0, 0);
-    return openReadBack(this.path, this.size);
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= Promise.allSettled(this.#running).then(() => this.#file.close());
-    return this.#closing;
-  }
-
-  /** @throws ImageIoError when the image was closed or the range does not lie inside it. */
-  protected check(operation: ImageOperation, offset: number, length: number): void {
-    if (this.#closing !== undefined) {
-      throw new ImageIoError(this.name, operation, { offset, length, detail: 'the image was closed' });
-    }
-    checkRange(this.name, operation, offset, length, this.size);
-  }
-
-  async #writeZeros(offset: number, length: number): Promise<void> {
-    zeros ??= new Uint8Array(ZEROS);
-    for (let at = offset; at < offset + length; at += ZEROS) {
-      await writeFully(this.#io, this.name, zeros.subarray(0, Math.min(ZEROS, offset + length - at)), at);
-    }
-  }
-
-  async #track<T>(call: Promise<T>): Promise<T> {
-    this.#running.add(call);
-    try {
-      return await call;
-    } finally {
-      this.#running.delete(call);
-    }
-  }
-
-  /** Runs a step on the descriptor; its errors come out as ImageIoError. */
-  protected async call<T>(operation: ImageOperation, offset: number, length: number, step: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#track(step());
-    } catch (cause) {
-      if (cause instanceof ImageIoError) throw cause;
-      throw new ImageIoError(this.name, operation, { offset, length, cause });
-    }
-  }
+  lock(mode?: 'exclusive' | 'shared'): Promise<boolean>;
+  /** Asks the kernel to read the partition table again; only where there is a kernel to ask. False when a partition is in use. */
+  rereadTable?(): Promise<boolean>;
 }

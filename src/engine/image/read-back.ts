@@ -32,6 +32,22 @@ export async function openReadBack(path: string, size: number): Promise<ReadBack
   }
 }
 
+/**
+ * Drops what the page cache holds of a file and of what loop devices below it stand on; whether all of that is known to be gone.
+ * @throws ImageIoError
+ */
+export async function dropCached(path: string): Promise<boolean> {
+  const file = await open(path, constants.O_RDONLY).catch(openFailed(path));
+  try {
+    const here = await dropAll(file, await sizeOf(file));
+    return (await dropBelow(path)) && here;
+  } catch (cause) {
+    throw cause instanceof ImageIoError ? cause : new ImageIoError(path, 'read', { cause });
+  } finally {
+    await file.close();
+  }
+}
+
 class FileReadBack implements ReadBack {
   readonly bypass: CacheBypass;
   readonly #path: string;

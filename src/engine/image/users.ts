@@ -8,6 +8,8 @@ import { type DeviceNode, existingNodes, loopBackingNode, nodeOf, parentOf, part
 import { ImageIoError } from './errors.ts';
 import { type FileLock, qemuWrites, readLocks } from './locks.ts';
 import { devicesOf, type MountEntry, mountOf, readMounts } from './mounts.ts';
+import { parseSpec } from './spec.ts';
+import { filesOf } from './storage.ts';
 import { listOptional, readOptional, unescapeOctal } from './sysfs.ts';
 
 export { blockName } from './devices.ts';
@@ -33,15 +35,23 @@ interface Kernel {
 }
 
 /**
- * Everything that uses the image at `path`: of a whole disk also its partitions, of a partition also what has the whole disk,
- * and what is stacked above it (a file system on a loop device over the file).
- * @throws ImageIoError when the path, /proc or /sys cannot be read.
+ * Everything that uses the image that the user named: of a whole disk also its partitions, of a partition also what has the
+ * whole disk, and what is stacked above it (a file system on a loop device over the file); of a qcow2 also who changes what it
+ * is based on; of a `DISK#PART` whoever uses the disk. Of an NBD server nobody can tell.
+ * @throws ImageIoError when the path, /proc or /sys cannot be read, and the errors of examineContainer.
  */
-export async function imageUsers(path: string): Promise<ImageUser[]> {
+export async function imageUsers(text: string): Promise<ImageUser[]> {
+  const { base } = await parseSpec(text);
+  if (base.kind === 'nbd') return [];
+  const { files, backing } = await filesOf(base.path);
   try {
-    return await usersOf(await nodeOf(path), await askKernel());
+    const kernel = await askKernel();
+    const found: ImageUser[] = [];
+    for (const file of files) found.push(...(await usersOf(await nodeOf(file), kernel)));
+    for (const file of backing) found.push(...(await usersOf(await nodeOf(file), kernel)).filter(({ writes }) => writes));
+    return found;
   } catch (cause) {
-    throw new ImageIoError(path, 'examine', { cause });
+    throw new ImageIoError(text, 'examine', { cause });
   }
 }
 

@@ -24,17 +24,6 @@ export class NotASystemError extends RefusedError {
   }
 }
 
-/** A program that is needed is not installed. */
-export class MissingToolError extends RefusedError {
-  constructor(tool: string, debian: string, rpm: string) {
-    super(`the program ${tool} is not installed`, {
-      code: 'TOOL_MISSING',
-      todo: `Install it: apt-get install ${debian} (Debian, Ubuntu) or dnf install ${rpm} (Fedora, RHEL).`,
-      data: { tool, debian, rpm },
-    });
-  }
-}
-
 /** A file system that cannot be mounted for writing the persona. */
 export class UnsupportedFileSystemError extends RefusedError {
   constructor(type: string, device: string, reason: string) {

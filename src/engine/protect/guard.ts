@@ -1,6 +1,5 @@
 /** The last line of defence: a target that refuses every write that touches a protected region, whoever asks. */
 import { type ByteRange, type GuardedTarget, type ImageTarget, overlaps } from '../image/contract.ts';
-import { attachLoop } from '../image/loop.ts';
 import { checkRange } from '../image/raw-io.ts';
 import { ProtectedRegionError } from './errors.ts';
 import type { Region } from './region.ts';
@@ -11,9 +10,13 @@ export function guard(target: ImageTarget, regions: readonly Region[]): GuardedT
     const touched = regions.find((region) => overlaps(region, range));
     if (touched !== undefined) throw new ProtectedRegionError(target.name, operation, range, touched);
   };
+  const openWindow: ImageTarget['openWindow'] = async (range, options) => {
+    check('a window', range);
+    checkRange(target.name, 'open', range.offset, range.length, target.size);
+    return target.openWindow(range, options);
+  };
   const checked: ImageTarget & Pick<GuardedTarget, 'window'> = {
     name: target.name,
-    path: target.path,
     size: target.size,
     sectorSize: target.sectorSize,
     physicalSectorSize: target.physicalSectorSize,
@@ -35,11 +38,8 @@ export function guard(target: ImageTarget, regions: readonly Region[]): GuardedT
     startWriteback: (offset: number, length: number) => target.startWriteback(offset, length),
     flush: () => target.flush(),
     readBack: () => target.readBack(),
-    async window(range: ByteRange, options: { readonly readOnly?: boolean } = {}) {
-      check('a window', range);
-      checkRange(target.name, 'open', range.offset, range.length, target.size);
-      return attachLoop(target.path, range, { readOnly: options.readOnly === true });
-    },
+    openWindow,
+    window: (range, options = {}) => openWindow(range, { readOnly: options.readOnly === true }),
     close: () => target.close(),
   };
   return checked as GuardedTarget;

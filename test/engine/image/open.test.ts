@@ -6,7 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DoppelError } from '../../../src/engine/errors.ts';
-import { ForeignFormatError, ImageInUseError, NotAnImageError, TruncatedImageError } from '../../../src/engine/image/errors.ts';
+import {
+  ForeignFormatError,
+  ImageInUseError,
+  NotAnImageError,
+  TruncatedImageError,
+  UnusableImageError,
+} from '../../../src/engine/image/errors.ts';
 import { openForInspection, openSource, openTarget } from '../../../src/engine/image/open.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
@@ -68,24 +74,30 @@ for (const [format, options] of [
   ['vhdx', ['subformat=fixed']],
   ['vdi', []],
   ['vdi', ['static=on']],
-  ['vpc', []],
-  ['vpc', ['subformat=fixed']],
+  ['vpc', ['force_size=on']],
+  ['vpc', ['subformat=fixed', 'force_size=on']],
   ['qed', []],
   ['parallels', []],
   ['qcow', []],
 ] as const) {
-  test(`a disk of format ${[format, ...options].join(', ')} is not taken for a raw one`, async () => {
+  test(`a disk of format ${[format, ...options].join(', ')} is opened as what it holds`, async () => {
+    const content = Buffer.alloc(4 * MiB);
+    content.write('what it holds', MiB + 5);
+    const raw = join(tempDir(), 'content');
+    writeFileSync(raw, content);
     const file = join(folder, ['disk', format, ...options].join('-'));
     const arguments_ = options.length === 0 ? [] : ['-o', options.join(',')];
-    execFileSync('qemu-img', ['create', '-q', '-f', format, ...arguments_, file, '4M']);
-    await refused(
-      file,
-      ForeignFormatError,
-      /is a (qcow2|VMDK|VHDX|VDI|VHD|QED|Parallels|qcow) .*, not a raw disk/,
-      /qemu-img convert/,
-    );
-    await follow(file);
-    await everyWay.openSource(`${file}.raw`);
+    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', format, ...arguments_, raw, file]);
+    const { image } = await openSource(file);
+    const found = Buffer.alloc(content.length);
+    await image.read(found, 0);
+    await image.close();
+    assert.ok(found.equals(content), 'it reads as what was put into it');
+    await everyWay.openForInspection(file);
+    if (options[0] === 'subformat=streamOptimized')
+      await refused(file, UnusableImageError, /cannot be changed/, /another/, target);
+    else await everyWay.openTarget(file);
+    assertNothingOpen();
   });
 }
 

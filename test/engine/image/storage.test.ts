@@ -128,7 +128,7 @@ test('memory stands on nothing', async () => {
 
 test('a path that is not there is a typed error', async () => {
   try {
-    await sharesStorage(folder, join(folder, 'missing'));
+    await sharesStorage(sparseFile(folder, MiB), join(folder, 'missing', 'file'));
     assert.unreachable();
   } catch (error) {
     assert.instance(error, ImageIoError);

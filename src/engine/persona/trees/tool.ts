@@ -1,7 +1,8 @@
 /** Runs a system tool; what fails is a typed error with the tool's own message. */
 import { createHash } from 'node:crypto';
 import { execa } from 'execa';
-import { MissingToolError, ToolFailedError } from '../errors.ts';
+import { MissingToolError } from '../../errors.ts';
+import { ToolFailedError } from '../errors.ts';
 
 /** Debian and RPM packages of the tools that the persona uses. */
 const packages: Readonly<Record<string, readonly [string, string]>> = {

@@ -1,0 +1,185 @@
+/**
+ * What a disk file in a format such as qcow2 consists of: the file itself, extents of their own, and the files that it is based
+ * on. Whoever wrote the image could name any file of this computer there, so nothing is followed that QEMU alone would choose:
+ * only local files of a stated format, and nothing from a file whose name says that it is raw.
+ */
+import { open, realpath, stat } from 'node:fs/promises';
+import { dirname, extname, join } from 'node:path';
+import { ImageIoError, openFailed, shellWord, UnusableImageError } from './errors.ts';
+import { type DiskFormat, formatHeadLength, formatOf } from './format.ts';
+import { isMissing } from './sysfs.ts';
+import { runTool } from './tools.ts';
+
+export interface Container {
+  /** Undefined for a raw file or a block device. */
+  readonly format: DiskFormat | undefined;
+  /** Absolute paths of what is written when the image is: the file, and its extents. */
+  readonly files: readonly string[];
+  /** Absolute paths of what it is based on, the nearest first; only read. */
+  readonly backing: readonly string[];
+  /** Why it can be read but not written. */
+  readonly readOnlyBecause?: string;
+  readonly notes: readonly string[];
+}
+
+/** Of qemu-img info --output=json, what matters here. */
+interface Info {
+  readonly encrypted?: boolean;
+  readonly 'backing-filename'?: string;
+  readonly 'full-backing-filename'?: string;
+  readonly 'backing-filename-format'?: string;
+  readonly snapshots?: readonly unknown[];
+  readonly 'format-specific'?: { readonly data?: { readonly corrupt?: boolean; readonly 'create-type'?: string } };
+}
+
+const LONGEST_CHAIN = 64;
+/** A VMDK descriptor is shorter. */
+const DESCRIPTOR = 64 << 10;
+
+/** @throws ForeignFormatError, UnusableImageError, MissingToolError, ImageToolError, ImageIoError */
+export async function examineContainer(path: string): Promise<Container> {
+  const real = await realpath(path).catch(openFailed(path));
+  const format = await formatOfFile(path, real);
+  if (format === undefined) return { format, files: [real], backing: [], notes: [] };
+  const info = await ask(path, real, format);
+  const specific = info['format-specific']?.data;
+  const backing = await backingChain(path, real, info);
+  const count = info.snapshots?.length ?? 0;
+  return {
+    format,
+    files: [real, ...(format === 'vmdk' ? await vmdkExtents(path, real) : [])],
+    backing,
+    notes: [
+      ...backing.slice(0, 1).map((file) => `${path} is based on ${file}, which is read too`),
+      ...(count === 0 ? [] : [`${path} holds ${count} snapshot${count === 1 ? '' : 's'}, which stay where they are`]),
+    ],
+    ...(specific?.corrupt === true ? { readOnlyBecause: 'it is marked as corrupt: qemu-img check tells more' } : {}),
+    ...(specific?.['create-type'] === 'streamOptimized' ? { readOnlyBecause: 'a streamOptimized VMDK cannot be changed' } : {}),
+  };
+}
+
+async function formatOfFile(name: string, real: string): Promise<DiskFormat | undefined> {
+  const file = await open(real).catch(openFailed(name));
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) return undefined;
+    const head = Buffer.alloc(Math.min(formatHeadLength, stats.size));
+    const tail = Buffer.alloc(head.length);
+    await file.read(head, 0, head.length, 0);
+    await file.read(tail, 0, tail.length, stats.size - tail.length);
+    const format = formatOf(name, head, tail);
+    if (format === 'qcow2') checkQcow2(name, head);
+    return format;
+  } catch (cause) {
+    throw cause instanceof Error && 'code' in cause && 'syscall' in cause ? new ImageIoError(name, 'read', { cause }) : cause;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The header of qcow2, big-endian; see docs/interop/qcow2.txt of QEMU. Looked at before QEMU opens what it names. */
+function checkQcow2(name: string, head: Buffer): void {
+  if (head.length < 104) throw new UnusableImageError(name, 'its header is cut off', 'Was it copied whole? Copy it again.');
+  if (head.readUInt32BE(32) !== 0) throw encrypted(name);
+  if (head.readUInt32BE(4) >= 3 && (head.readUInt32BE(76) & 4) !== 0) {
+    const todo = `Make one file of both: qemu-img convert -f qcow2 -O qcow2 ${shellWord(name)} ${shellWord(`${name}.whole.qcow2`)}`;
+    throw new UnusableImageError(name, 'it keeps its data in another file', todo);
+  }
+}
+
+function encrypted(name: string): UnusableImageError {
+  return new UnusableImageError(name, 'it is encrypted', 'Decrypt it first with qemu-img convert, see "secret" in its manual.');
+}
+
+async function ask(name: string, real: string, format: DiskFormat): Promise<Info> {
+  const options = `driver=${format},file.driver=file,file.filename=${real.replaceAll(',', ',,')}`;
+  const text = await runTool('qemu-img', ['info', '--output=json', '-U', '--image-opts', options], `looking at ${name}`);
+  const info = JSON.parse(text) as Info;
+  if (info.encrypted === true) throw encrypted(name);
+  return info;
+}
+
+async function backingChain(name: string, real: string, top: Info): Promise<string[]> {
+  const chain: string[] = [];
+  const seen = new Set([real]);
+  for (let info: Info | undefined = top; info?.['backing-filename'] !== undefined; ) {
+    const path = await backingFile(name, info);
+    if (seen.has(path) || chain.length >= LONGEST_CHAIN) {
+      throw new UnusableImageError(
+        name,
+        'the files that it is based on go in a circle or have no end',
+        'Look at them with qemu-img info.',
+      );
+    }
+    seen.add(path);
+    chain.push(path);
+    const format = info['backing-filename-format'] as string;
+    info = undefined;
+    if (format === 'raw' || format === 'host_device') continue;
+    const found = await formatOfFile(path, path);
+    if (found !== format) {
+      const why = `it says that ${path} is ${format}, which is not so`;
+      throw new UnusableImageError(name, why, `Set it right with qemu-img rebase -u -F ${found ?? 'raw'}.`);
+    }
+    info = await ask(path, path, found);
+  }
+  return chain;
+}
+
+async function backingFile(name: string, info: Info): Promise<string> {
+  const said = info['backing-filename'] as string;
+  const path = info['full-backing-filename'] ?? said;
+  const flat = `Make one file of it: qemu-img convert -O qcow2 ${shellWord(name)} ${shellWord(`${name}.whole.qcow2`)}`;
+  if (/^\.(img|raw|dd|bin|iso)$/i.test(extname(name))) {
+    const why = `its name says that it is raw, but it is an image based on ${said}; its own guest could have written that`;
+    throw new UnusableImageError(name, why, 'If it is right, name it .qcow2 and run the command again.', { backing: said });
+  }
+  if (!path.startsWith('/')) {
+    throw new UnusableImageError(name, `it is based on ${said}, which is no local file`, flat, { backing: said });
+  }
+  if (info['backing-filename-format'] === undefined) {
+    const why = `it is based on ${said}, and does not say which format that has; it could be taken for the wrong one`;
+    throw new UnusableImageError(name, why, `Tell it: qemu-img rebase -u -b ${shellWord(said)} -F FORMAT ${shellWord(name)}`);
+  }
+  try {
+    await stat(path);
+    return await realpath(path);
+  } catch (cause) {
+    if (!isMissing(cause)) throw new ImageIoError(path, 'open', { cause });
+    const todo = 'Put that file back, or correct the path with qemu-img rebase -u.';
+    throw new UnusableImageError(name, `${path}, which it is based on, does not exist`, todo, { backing: path });
+  }
+}
+
+/** The extents that a VMDK descriptor names, which stand beside it; see VMware's "Virtual Disk Format". */
+async function vmdkExtents(name: string, real: string): Promise<string[]> {
+  const file = await open(real).catch(openFailed(name));
+  let head: Buffer;
+  try {
+    head = Buffer.alloc(DESCRIPTOR);
+    head = head.subarray(0, (await file.read(head, 0, DESCRIPTOR, 0)).bytesRead);
+  } catch (cause) {
+    throw new ImageIoError(name, 'read', { cause });
+  } finally {
+    await file.close();
+  }
+  const elsewhere = (what: string): UnusableImageError => {
+    const todo = `Look at it, and make one file of it: qemu-img convert -O qcow2 ${shellWord(name)} ${shellWord(`${name}.qcow2`)}`;
+    return new UnusableImageError(name, what, todo);
+  };
+  if (head.subarray(0, 4).toString('latin1') === 'KDMV') {
+    // Without a capacity of its own it is but a wrapped descriptor.
+    if (head.readBigUInt64LE(12) === 0n) throw elsewhere('it names other files in an unusual way');
+    return [];
+  }
+  const extents: string[] = [];
+  for (const line of head.toString('utf8').split(/\r?\n/)) {
+    const [, type, extent] = /^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)(?:\s+"([^"]*)")?/.exec(line) ?? [];
+    if (type === undefined || type === 'ZERO') continue;
+    if (extent === undefined || !/^(FLAT|SPARSE|VMFS|VMFSSPARSE)$/.test(type) || !/^[^/\\:]+$/.test(extent)) {
+      throw elsewhere(`it names ${extent ?? 'something'} (${type}), which is no file beside it`);
+    }
+    extents.push(join(dirname(real), extent));
+  }
+  return extents;
+}

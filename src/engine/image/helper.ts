@@ -1,0 +1,101 @@
+/**
+ * Helper processes that serve an image as long as we want it: qemu-nbd and nbdfuse. Each is in a session of its own, so that
+ * Ctrl-C on the terminal reaches only us and it can still finish its work, and the kernel ends it when we die, however we die.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { access, mkdtemp, rm, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { isMissing } from './sysfs.ts';
+import { findTool, ImageToolError, type ToolName } from './tools.ts';
+
+export interface Helper {
+  /** Waits until it has made a file in its folder, which it does when it is ready; false when it ended instead. */
+  made(file: string): Promise<boolean>;
+  /** What it wrote to its standard error lately, trimmed. */
+  said(): string;
+  /** A clause about how it ended; undefined while it runs. */
+  ended(): string | undefined;
+  /** Waits until it ends by itself, at most `patience` milliseconds; whether it did. */
+  gone(patience: number): Promise<boolean>;
+  /** Ends it, with force when it takes longer than a minute. */
+  stop(): Promise<void>;
+}
+
+/** Characters of its standard error that are kept. */
+const MEMORY = 4096;
+const PATIENCE = 60_000;
+
+/** @throws MissingToolError; ImageToolError when it cannot be started at all. */
+export async function startHelper(tool: ToolName, args: readonly string[], folder: string): Promise<Helper> {
+  const [setpriv, path] = [await findTool('setpriv'), await findTool(tool)];
+  const child = spawn(setpriv, ['--pdeathsig', 'TERM', '--', path, ...args], {
+    cwd: folder,
+    detached: true,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C.UTF-8' },
+  });
+  return new Promise((resolve, reject) => {
+    child.once('spawn', () => resolve(watch(tool, child, folder)));
+    child.once('error', (cause) => reject(new ImageToolError(tool, `starting ${tool}`, cause.message, cause)));
+  });
+}
+
+function watch(tool: string, child: ChildProcess, folder: string): Helper {
+  let heard = '';
+  child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
+    heard = (heard + piece).slice(-MEMORY);
+  });
+  let ending: string | undefined;
+  const closed = new Promise<void>((resolve) => {
+    child.once('close', (code, signal) => {
+      ending = signal === null ? `${tool} ended with status ${code}` : `${tool} was ended by ${signal}`;
+      resolve();
+    });
+  });
+  const gone = async (patience: number): Promise<boolean> => {
+    const timer = new AbortController();
+    // An aborted timer rejects; nothing is left to do then.
+    const late = setTimeout(patience, undefined, { signal: timer.signal }).catch(() => undefined);
+    await Promise.race([closed, late]);
+    timer.abort();
+    return ending !== undefined;
+  };
+  return {
+    async made(file) {
+      while (ending === undefined && !(await exists(join(folder, file)))) await setTimeout(5);
+      return ending === undefined;
+    },
+    said: () => heard.trim(),
+    ended: () => ending,
+    gone,
+    async stop() {
+      child.kill('SIGTERM');
+      if (!(await gone(PATIENCE))) child.kill('SIGKILL');
+      await closed;
+    },
+  };
+}
+
+/** A private folder for sockets and mounts; its path is short, as that of a socket may have only 107 bytes. */
+export async function privateFolder(): Promise<string> {
+  const parent = tmpdir();
+  return mkdtemp(join(Buffer.byteLength(parent) <= 80 ? parent : '/tmp', 'doppel-'));
+}
+
+/** Removes the folder and the named files in it, never what may still be mounted there. */
+export async function removeFolder(folder: string, ...files: readonly string[]): Promise<void> {
+  for (const file of files) await rm(join(folder, file), { force: true });
+  await rmdir(folder);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * A window over a disk that the kernel cannot see: nbdfuse shows it as a file in a private folder, and a loop device with
+ * offset and size limit stands on that file. A flush of the loop device becomes a flush of the server.
+ */
+import { mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import type { ByteRange, Window } from './contract.ts';
+import { ImageIoError } from './errors.ts';
+import { type Helper, privateFolder, removeFolder, startHelper } from './helper.ts';
+import { attachLoop } from './loop.ts';
+import type { NbdEndpoint } from './nbd-pool.ts';
+import { ImageToolError, runTool } from './tools.ts';
+
+const MOUNT = 'disk';
+const FILE = 'raw';
+const PID = 'pid';
+
+/** @throws MissingToolError, ImageIoError when it cannot be set up */
+export async function openNbdWindow(
+  endpoint: NbdEndpoint,
+  range: ByteRange,
+  { readOnly }: { readonly readOnly: boolean },
+): Promise<Window> {
+  const folder = await privateFolder();
+  const shown = await showAsFile(endpoint, folder, readOnly).catch(async (error) => {
+    await removeFolder(folder, PID);
+    throw error;
+  });
+  let window: Window;
+  try {
+    window = await attachLoop(join(shown.mount, FILE), range, { readOnly });
+  } catch (error) {
+    await shown.end();
+    throw error;
+  }
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    try {
+      if (!readOnly) await flush(endpoint.name, window.device, range);
+    } finally {
+      await window.close();
+      await shown.end();
+    }
+  };
+  return {
+    device: window.device,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+async function showAsFile(endpoint: NbdEndpoint, folder: string, readOnly: boolean) {
+  const mount = join(folder, MOUNT);
+  await mkdir(mount);
+  const clean = async (): Promise<void> => {
+    await removeFolder(mount);
+    await removeFolder(folder, PID);
+  };
+  const options = [...(readOnly ? ['-r'] : []), '-P', join(folder, PID)];
+  let helper: Helper | undefined;
+  try {
+    helper = await startHelper('nbdfuse', [...options, join(mount, FILE), endpoint.uri], folder);
+    // The file with its process id comes when it serves.
+    if (!(await helper.made(PID))) {
+      const detail = `the disk cannot be shown as a file: ${helper.said() || helper.ended()}`;
+      throw new ImageIoError(endpoint.name, 'open', { detail });
+    }
+  } catch (error) {
+    await removeFolder(mount);
+    throw error;
+  }
+  const serving = helper;
+  return {
+    mount,
+    async end() {
+      await unmount(mount, endpoint.name);
+      if (!(await serving.gone(PATIENCE))) await serving.stop();
+      await clean();
+    },
+  };
+}
+
+const PATIENCE = 10_000;
+
+/** The loop device goes away only when whoever looked at it as well (udev) has closed it. */
+async function unmount(mount: string, image: string): Promise<void> {
+  const begun = performance.now();
+  for (;;) {
+    try {
+      await runTool('umount', [mount], `closing a window of ${image}`);
+      return;
+    } catch (error) {
+      const busy = error instanceof ImageToolError && /busy/.test(error.reason);
+      if (!busy || performance.now() - begun > PATIENCE) throw error;
+      await setTimeout(20);
+    }
+  }
+}
+
+/** Through the loop device, the file, and the server, to stable storage. */
+async function flush(image: string, device: string, range: ByteRange): Promise<void> {
+  try {
+    const loop = await open(device, 'r+');
+    try {
+      await loop.sync();
+    } finally {
+      await loop.close();
+    }
+  } catch (cause) {
+    throw new ImageIoError(image, 'flush', { ...range, cause });
+  }
+}
