@@ -23,6 +23,8 @@ const always = {
 const forTests = {
   sgdisk: ['gdisk', 'gdisk'],
   'qemu-img': ['qemu-utils', 'qemu-img'],
+  nbdkit: ['nbdkit', 'nbdkit'],
+  nbdfuse: ['libnbd-bin', 'nbdfuse'],
   'mkfs.btrfs': ['btrfs-progs', 'btrfs-progs'],
   'partclone.extfs': ['partclone', 'partclone'],
   setfacl: ['acl', 'acl'],
