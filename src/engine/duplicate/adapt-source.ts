@@ -119,6 +119,7 @@ function cutToSize({ source, target, kinds, facts }: AdaptRequest): Omit<Adapted
 
 const microsoftReserved = 'E3C9E316-0B5C-4DB8-817D-F92DF00215AE';
 
+/** The parts keep their old ids: by these the files of the source name them. */
 function withNewGuids(source: PartitionedDisk, { kinds }: AdaptRequest): PartitionedDisk {
   const { table } = source;
   const coming = table.entries.filter((entry) => comesIn(source, entry, kinds));
@@ -128,11 +129,11 @@ function withNewGuids(source: PartitionedDisk, { kinds }: AdaptRequest): Partiti
     const entries = table.entries.map((entry) => (coming.includes(entry) ? { ...entry, guid: draw() } : entry));
     const mbr = table.mbr.slice();
     if (table.hybrid) mbr.set(randomBytes(4), mbrDiskIdOffset);
-    return withTable(source, { ...table, diskId: draw(), entries, mbr });
+    return { ...source, table: { ...table, diskId: draw(), entries, mbr } };
   }
   const diskId = (randomBytes(4).readUInt32LE() || 1).toString(16).padStart(8, '0');
   const entries = table.entries.map((entry) => ({ ...entry, guid: mbrPartUuid(diskId, entry.number) }));
-  return withTable(source, { ...table, diskId, entries });
+  return { ...source, table: { ...table, diskId, entries } };
 }
 
 /** Windows' boot configuration names disk and partition in a database that we do not write. */

@@ -18,6 +18,7 @@ export interface Layout {
   readonly table?: PartitionTable;
   /** Entries of `table` that the fence holds too. */
   readonly staying: readonly TableEntry[];
+  /** With their numbers and places on the target, and the ids of the source. */
   readonly copied: readonly Part[];
   /** Parts of the target that stay, with their numbers after the run. */
   readonly kept: readonly Part[];
@@ -172,7 +173,7 @@ function partsAfter(
     if (entry === undefined) return [];
     return [entry === part.entry ? part : { ...part, entry, number: entry.number }];
   };
-  const copied = source.parts.flatMap(withEntry(brought));
+  const copied = source.parts.flatMap(withEntry(brought)).map(asNamedBySource(source));
   if (copied.length === 0) {
     throw new CloneRefusedError(
       'NOTHING_TO_COPY',
@@ -195,6 +196,15 @@ function partsAfter(
     ),
     loaders: loaders.subtract(taken),
     staying,
+  };
+}
+
+/** By its files a part is known under the id that it has on the source. */
+function asNamedBySource({ parts }: PartitionedDisk): (part: Part) => Part {
+  return (part) => {
+    const guid = parts.find(({ range }) => range.offset === part.range.offset)?.entry?.guid;
+    const { entry } = part;
+    return guid === undefined || entry === undefined || entry.guid === guid ? part : { ...part, entry: { ...entry, guid } };
   };
 }
 

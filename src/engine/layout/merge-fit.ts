@@ -48,7 +48,12 @@ export function checkFit({ source, brought, stays, regions, diskSize, array }: F
   const furthest = brought.reduce<TableEntry | undefined>((a, b) => (a && a.lastSector >= b.lastSector ? a : b), undefined);
   if (furthest && furthest.lastSector > usable.lastSector) {
     const behind = array ? gptPlaces(array, sectorSize, diskSize).arraySectors + 1 : 0;
-    throw new TargetTooSmallError(entryLabel(furthest), (furthest.lastSector + 1 + behind) * sectorSize, diskSize);
+    const outside = brought.filter((entry) => entry.lastSector > usable.lastSector);
+    throw new TargetTooSmallError(
+      outside.map((entry) => ({ part: entryLabel(entry), missing: (entry.lastSector - usable.lastSector) * sectorSize })),
+      (furthest.lastSector + 1 + behind) * sectorSize,
+      diskSize,
+    );
   }
   const incoming = brought.map((entry) => claim(entry, `${entryLabel(entry)} of the source`));
   const staying = stays.map(({ from, origin }) => claim(from, `the ${origin} ${entryLabel(from)} of the target`));

@@ -104,27 +104,37 @@ export class PartsCollideError extends RefusedError {
   }
 }
 
-/** A part of the source ends behind the end of the target. */
+/** Parts of the source end behind the end of the target. */
 export class TargetTooSmallError extends RefusedError {
   readonly neededBytes: number;
 
-  constructor(part: string, neededBytes: number, diskSize: number) {
-    super(`the target has ${diskSize} bytes; ${part} of the source needs a disk of at least ${neededBytes} bytes`, {
-      code: 'TARGET_TOO_SMALL',
-      todo: 'Use a larger target, leave the part out, or shrink it on the source.',
-      data: { part, neededBytes, diskSize },
-    });
+  /** `parts`: names, and by how many bytes each is too far; `neededBytes`: size of a disk that would do. */
+  constructor(parts: readonly { readonly part: string; readonly missing: number }[], neededBytes: number, diskSize: number) {
+    const names = parts.map(({ part, missing }) => `${part} of the source (${missing} bytes too far)`).join(' and ');
+    super(
+      `the target has ${diskSize} bytes and is ${neededBytes - diskSize} bytes too small: ${names} needs a disk of at least ${neededBytes} bytes`,
+      {
+        code: 'TARGET_TOO_SMALL',
+        todo: 'Use a larger target, leave the part out, or shrink it and its file system on the source.',
+        data: { parts, neededBytes, missing: neededBytes - diskSize, diskSize },
+      },
+    );
     this.neededBytes = neededBytes;
   }
 }
 
-/** Source and target count sectors differently; file systems and loaders would not survive the move. */
+/** Source and target count sectors differently, and not everything that is copied would survive the move. */
 export class SectorSizeMismatchError extends RefusedError {
-  constructor(source: number, target: number) {
-    super(`the source's table counts sectors of ${source} bytes, the target has sectors of ${target} bytes`, {
+  /** `obstacles`: what forbids a translation, each a clause. */
+  constructor(source: number, target: number, obstacles: readonly string[] = []) {
+    const why = obstacles.length === 0 ? '' : `, and it cannot be translated: ${obstacles.join('; ')}`;
+    super(`the source's table counts sectors of ${source} bytes, the target has sectors of ${target} bytes${why}`, {
       code: 'SECTOR_SIZE_MISMATCH',
-      todo: 'Use a target with the sector size of the source.',
-      data: { source, target },
+      todo:
+        obstacles.length > 1
+          ? 'Use a target with the sector size of the source, or leave these parts out (--only, --skip).'
+          : 'Use a target with the sector size of the source.',
+      data: { source, target, obstacles },
     });
   }
 }

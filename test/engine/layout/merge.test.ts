@@ -174,7 +174,7 @@ test('a target that is too small is refused with the part and the bytes that it 
     { diskSize: 20 * MiB },
     TargetTooSmallError,
     new RegExp(
-      `has 20971520 bytes; partition 4 \\("data"\\) of the source needs a disk of at least ${21 * MiB + 33 * 512} bytes`,
+      `has 20971520 bytes and is 1065472 bytes too small: partition 4 \\("data"\\) of the source .* needs a disk of at least ${21 * MiB + 33 * 512} bytes`,
     ),
   );
   const exact = 21 * MiB + 33 * 512;
