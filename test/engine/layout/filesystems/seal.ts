@@ -33,3 +33,13 @@ export function sealExtDescriptor(descriptor: Buffer, group: number, uuid: Uint8
 export function sealBtrfs(block: Buffer): void {
   block.writeUInt32LE(~crc32cBitwise(0xffffffff, block.subarray(32)) >>> 0, 0);
 }
+
+/** f2fs: CRC-32 that starts from the file system's magic, over what stands before it. */
+export function sealF2fs(block: Buffer, at: number): void {
+  let crc = 0xf2f52010;
+  for (const byte of block.subarray(0, at)) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  }
+  block.writeUInt32LE(crc >>> 0, at);
+}
