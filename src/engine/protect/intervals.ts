@@ -1,15 +1,18 @@
-/** Sets of byte ranges, kept sorted, disjoint and merged. Compact: two doubles a range, so that millions fit. */
+/**
+ * Sets of byte ranges, kept sorted, disjoint and merged. Compact: two to six bytes a range where file systems are fragmented, so
+ * that tens of millions fit. Offsets and lengths are whole numbers of bytes below 2^53.
+ */
 import type { ByteRange } from '../image/contract.ts';
+import { PackedEdges, PackedEdgesWriter, type PackedRanges } from './packed-edges.ts';
 
 export class IntervalSet {
-  /** start, end, start, end, ... strictly increasing. */
-  readonly #edges: Float64Array;
+  readonly #packed: PackedRanges;
 
-  private constructor(edges: Float64Array) {
-    this.#edges = edges;
+  private constructor(packed: PackedRanges) {
+    this.#packed = packed;
   }
 
-  static readonly empty = new IntervalSet(new Float64Array(0));
+  static readonly empty = new IntervalSet(new PackedEdgesWriter().finish());
 
   static of(...ranges: readonly ByteRange[]): IntervalSet {
     const sorted = ranges.filter((r) => r.length > 0).sort((a, b) => a.offset - b.offset);
@@ -19,26 +22,27 @@ export class IntervalSet {
   }
 
   /** @internal */
-  static fromEdges(edges: Float64Array): IntervalSet {
-    return new IntervalSet(edges);
+  static fromPacked(packed: PackedRanges): IntervalSet {
+    return new IntervalSet(packed);
   }
 
   /** Number of ranges. */
   get count(): number {
-    return this.#edges.length / 2;
+    return this.#packed.count;
   }
 
   /** Sum of the lengths in bytes. */
   get bytes(): number {
-    let sum = 0;
-    for (let i = 0; i < this.#edges.length; i += 2) sum += this.#at(i + 1) - this.#at(i);
-    return sum;
+    return this.#packed.sum;
   }
 
   *[Symbol.iterator](): IterableIterator<ByteRange> {
-    for (let i = 0; i < this.#edges.length; i += 2) {
-      const offset = this.#at(i);
-      yield { offset, length: this.#at(i + 1) - offset };
+    const edges = new PackedEdges(this.#packed);
+    while (edges.edge !== Number.POSITIVE_INFINITY) {
+      const offset = edges.edge;
+      edges.advance();
+      yield { offset, length: edges.edge - offset };
+      edges.advance();
     }
   }
 
@@ -50,33 +54,33 @@ export class IntervalSet {
   /** The first range of the set that shares a byte with `range`. O(log n). */
   firstTouched(range: ByteRange): ByteRange | undefined {
     if (range.length <= 0) return undefined;
-    const i = this.#firstEndingAfter(range.offset);
-    if (i >= this.#edges.length || this.#at(i) >= range.offset + range.length) return undefined;
-    return { offset: this.#at(i), length: this.#at(i + 1) - this.#at(i) };
+    const first = this.#firstEndingAfter(range.offset);
+    return first === undefined || first.offset >= range.offset + range.length ? undefined : first;
   }
 
   /** Whether every byte of the range is in the set. */
   covers(range: ByteRange): boolean {
     if (range.length <= 0) return true;
-    const i = this.#firstEndingAfter(range.offset);
-    return i < this.#edges.length && this.#at(i) <= range.offset && this.#at(i + 1) >= range.offset + range.length;
+    const first = this.#firstEndingAfter(range.offset);
+    return first !== undefined && first.offset <= range.offset && first.offset + first.length >= range.offset + range.length;
   }
 
   union(other: IntervalSet): IntervalSet {
-    return combine(this.#edges, other.#edges, (a, b) => a || b);
+    return combine(this.#packed, other.#packed, (a, b) => a || b);
   }
 
   intersect(other: IntervalSet): IntervalSet {
-    return combine(this.#edges, other.#edges, (a, b) => a && b);
+    return combine(this.#packed, other.#packed, (a, b) => a && b);
   }
 
   subtract(other: IntervalSet): IntervalSet {
-    return combine(this.#edges, other.#edges, (a, b) => a && !b);
+    return combine(this.#packed, other.#packed, (a, b) => a && !b);
   }
 
   /** The same ranges moved by `delta` bytes. */
   shift(delta: number): IntervalSet {
-    return new IntervalSet(this.#edges.map((edge) => edge + delta));
+    const { starts, ...rest } = this.#packed;
+    return new IntervalSet({ ...rest, starts: starts.map((start) => start + delta) });
   }
 
   /** Every range widened outwards to multiples of `unit`. */
@@ -89,71 +93,65 @@ export class IntervalSet {
     return builder.build();
   }
 
-  /** Even index of the first range whose end lies behind `offset`. */
-  #firstEndingAfter(offset: number): number {
-    let low = 0;
-    let high = this.#edges.length / 2;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#at(middle * 2 + 1) > offset) high = middle;
-      else low = middle + 1;
+  #firstEndingAfter(offset: number): ByteRange | undefined {
+    const edges = PackedEdges.near(this.#packed, offset);
+    while (edges.edge !== Number.POSITIVE_INFINITY) {
+      const start = edges.edge;
+      edges.advance();
+      if (edges.edge > offset) return { offset: start, length: edges.edge - start };
+      edges.advance();
     }
-    return low * 2;
-  }
-
-  #at(index: number): number {
-    return this.#edges[index] as number;
+    return undefined;
   }
 }
 
 /** Collects ranges in ascending order of offset; touching and overlapping ones are merged. */
 export class IntervalBuilder {
-  #edges = new Float64Array(64);
-  #length = 0;
+  readonly #writer = new PackedEdgesWriter();
+  /** The last range, which the next one may still lengthen. */
+  #start = Number.NaN;
+  #end = Number.NEGATIVE_INFINITY;
 
-  /** @throws RangeError when `offset` lies before the last range's start. */
+  /** @throws RangeError when `offset` lies before the last range's start, or for what is no whole number of bytes. */
   add(offset: number, length: number): this {
     if (length <= 0) return this;
-    const last = this.#length;
-    if (last > 0 && offset <= (this.#edges[last - 1] as number)) {
-      if (offset < (this.#edges[last - 2] as number)) throw new RangeError('ranges must be added in ascending order');
-      if (offset + length > (this.#edges[last - 1] as number)) this.#edges[last - 1] = offset + length;
+    const end = offset + length;
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(end)) {
+      throw new RangeError(`a range of ${length} bytes at ${offset} cannot be kept`);
+    }
+    if (offset <= this.#end) {
+      if (offset < this.#start) throw new RangeError('ranges must be added in ascending order');
+      if (end > this.#end) this.#end = end;
       return this;
     }
-    if (last + 2 > this.#edges.length) {
-      const grown = new Float64Array(this.#edges.length * 2);
-      grown.set(this.#edges);
-      this.#edges = grown;
-    }
-    this.#edges[last] = offset;
-    this.#edges[last + 1] = offset + length;
-    this.#length = last + 2;
+    if (!Number.isNaN(this.#start)) this.#writer.add(this.#start, this.#end);
+    this.#start = offset;
+    this.#end = end;
     return this;
   }
 
   build(): IntervalSet {
-    return IntervalSet.fromEdges(this.#edges.slice(0, this.#length));
+    const last = Number.isNaN(this.#start) ? undefined : ([this.#start, this.#end] as const);
+    return IntervalSet.fromPacked(this.#writer.finish(last));
   }
 }
 
 /** Sweeps over the edges of both sets and keeps what `keep` says of being inside a and inside b. */
-function combine(a: Float64Array, b: Float64Array, keep: (inA: boolean, inB: boolean) => boolean): IntervalSet {
+function combine(a: PackedRanges, b: PackedRanges, keep: (inA: boolean, inB: boolean) => boolean): IntervalSet {
   const builder = new IntervalBuilder();
-  let i = 0;
-  let j = 0;
-  let start = -1;
-  while (i < a.length || j < b.length) {
-    const edgeA = i < a.length ? (a[i] as number) : Number.POSITIVE_INFINITY;
-    const edgeB = j < b.length ? (b[j] as number) : Number.POSITIVE_INFINITY;
-    const edge = Math.min(edgeA, edgeB);
-    if (edgeA === edge) i++;
-    if (edgeB === edge) j++;
-    const inside = keep(i % 2 === 1, j % 2 === 1);
-    if (inside && start < 0) start = edge;
-    else if (!inside && start >= 0) {
+  const edgesA = new PackedEdges(a);
+  const edgesB = new PackedEdges(b);
+  let start = Number.NaN;
+  for (;;) {
+    const edge = Math.min(edgesA.edge, edgesB.edge);
+    if (edge === Number.POSITIVE_INFINITY) return builder.build();
+    if (edgesA.edge === edge) edgesA.advance();
+    if (edgesB.edge === edge) edgesB.advance();
+    const inside = keep(edgesA.inside, edgesB.inside);
+    if (inside && Number.isNaN(start)) start = edge;
+    else if (!inside && !Number.isNaN(start)) {
       builder.add(start, edge - start);
-      start = -1;
+      start = Number.NaN;
     }
   }
-  return builder.build();
 }

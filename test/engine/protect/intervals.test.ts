@@ -131,6 +131,57 @@ test('a builder merges what touches, grows, and refuses what goes backwards', ()
   assert.equal([...new IntervalBuilder().add(5, 0).add(0, 5).add(2, 8).add(3, 1).build()], [{ offset: 0, length: 10 }]);
 });
 
+test('many ranges of all sizes, on sectors and off, are what was added; searched, moved and swept alike', () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { below } = random(seed);
+    const size = (): number => {
+      const magnitude = 2 ** below(seed % 2 === 0 ? 42 : 16);
+      const some = 1 + Math.floor((below(2 ** 20) / 2 ** 20) * magnitude);
+      return below(3) === 0 ? some : some * 512;
+    };
+    const added: ByteRange[] = [];
+    for (let at = size(); added.length < 300; at += size()) {
+      const length = size();
+      if (at + length > 2 ** 52) break;
+      added.push({ offset: at, length });
+      at += length;
+    }
+    const builder = new IntervalBuilder();
+    for (const { offset, length } of added) builder.add(offset, length);
+    const set = builder.build();
+    assert.equal([...set], added);
+    assert.is(set.count, added.length);
+    assert.is(
+      set.bytes,
+      added.reduce((sum, { length }) => sum + length, 0),
+    );
+    assert.equal([...IntervalSet.of(...added)], added);
+    assert.equal(
+      [...set.shift(1_048_577)],
+      added.map(({ offset, length }) => ({ offset: offset + 1_048_577, length })),
+    );
+    const [even, odd] = [0, 1].map((rest) => IntervalSet.of(...added.filter((_, i) => i % 2 === rest)));
+    assert.equal([...(even as IntervalSet).union(odd as IntervalSet)], added);
+    assert.equal([...set.subtract(odd as IntervalSet)], [...(even as IntervalSet)]);
+    added.forEach(({ offset, length }, i) => {
+      assert.equal(set.firstTouched({ offset: offset - 1, length: 2 }), added[i]);
+      assert.ok(set.covers({ offset, length }) && !set.covers({ offset, length: length + 1 }));
+      assert.not(set.touches({ offset: offset - 1, length: 1 }));
+      assert.equal(set.firstTouched({ offset: offset + length, length: 2 ** 52 }), added[i + 1]);
+    });
+  }
+});
+
+test('what is no whole number of bytes is refused', () => {
+  for (const [offset, length] of [
+    [0.5, 1],
+    [0, Number.POSITIVE_INFINITY],
+    [2 ** 53, 1],
+  ] as const) {
+    assert.throws(() => new IntervalBuilder().add(offset, length), RangeError);
+  }
+});
+
 test('what was built stays as it is when the builder goes on', () => {
   const builder = new IntervalBuilder().add(0, 5);
   const set = builder.build();
