@@ -5,6 +5,7 @@ import type { Disk } from './disk.ts';
 import type { ClonePlan } from './plan.ts';
 import type { Layout } from './plan-layout.ts';
 import type { SeenPersona } from './plan-persona.ts';
+import type { RewritePreview } from './rewrite-ids.ts';
 import type { StoredProfile } from './stored-profile.ts';
 
 export interface RemarkFacts {
@@ -19,6 +20,7 @@ export interface RemarkFacts {
   readonly layout: Layout;
   readonly contents: ReadonlyMap<number, Contents>;
   readonly persona: SeenPersona | undefined;
+  readonly rewrite: Pick<RewritePreview, 'notes' | 'warnings'>;
   /** Bytes that an earlier run has made durable. */
   readonly durable: number;
   /** Bytes to copy that a map file says to be lost. */
@@ -33,6 +35,7 @@ export function remarksOf(facts: RemarkFacts): Pick<ClonePlan, 'notes' | 'warnin
       ...[...imageNotes.source, ...sourceDisk.notes].map((note) => `source: ${note}`),
       ...[...imageNotes.target, ...targetDisk.notes].map((note) => `target: ${note}`),
       ...layout.notes,
+      ...facts.rewrite.notes,
       ...whole.map((part) => `${part.label} is copied whole: ${contents.get(part.number)?.how}`),
       ...(durable === 0 ? [] : [`an earlier run was stopped: up to ${durable} bytes of it are durable and not copied again`]),
     ],
@@ -43,6 +46,8 @@ export function remarksOf(facts: RemarkFacts): Pick<ClonePlan, 'notes' | 'warnin
       ...(lost === 0
         ? []
         : [`${lost} bytes of what is copied are lost: the map file of the source says that they could not be read`]),
+      ...layout.warnings,
+      ...facts.rewrite.warnings,
       ...missingMounts(sourceDisk, layout),
       ...(persona?.warnings ?? []),
     ],
@@ -53,7 +58,8 @@ export function remarksOf(facts: RemarkFacts): Pick<ClonePlan, 'notes' | 'warnin
 function missingMounts(source: Disk, { copied, kept }: Layout): string[] {
   if (!copied.some(({ mountPoint }) => mountPoint === '/')) return [];
   return source.parts
-    .filter((part) => part.mountPoint !== undefined && part.kind !== 'profile' && !copied.includes(part))
+    .filter((part) => part.mountPoint !== undefined && part.kind !== 'profile')
+    .filter((part) => !copied.some(({ range }) => range.offset === part.range.offset))
     .filter((part) => !kept.some(({ kind, mountPoint }) => kind === part.kind || mountPoint === part.mountPoint))
     .map(
       (part) =>

@@ -8,6 +8,8 @@ import type { SystemInfo } from '../persona/system.ts';
 import type { Bundle } from '../profile/model.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
+import type { IdRename } from './adapt-source.ts';
+import type { PlannedGrowth } from './grow.ts';
 import type { Preconditions } from './preconditions.ts';
 import type { JournalSubject } from './resume.ts';
 
@@ -77,6 +79,10 @@ export interface ClonePlan {
   readonly discard: IntervalSet;
   /** First bytes of a disk without a table, withheld until the rest is verified. */
   readonly withheld: number;
+  /** Parts that are larger on the target, with their file systems. */
+  readonly grow: readonly PlannedGrowth[];
+  /** Ids of disk and parts that are others on the target: the files that name them are rewritten. */
+  readonly renames: readonly IdRename[];
   /** Parts of the target that stay: the copy may not write there either. */
   readonly kept: IntervalSet;
   /** Others may write to the source meanwhile, and the user said that this is fine. */

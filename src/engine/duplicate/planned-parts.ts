@@ -7,7 +7,7 @@ import type { PlannedPart } from './plan.ts';
 import type { Layout } from './plan-layout.ts';
 
 export function plannedParts(
-  { copied, kept, removed, regions }: Layout,
+  { copied, kept, removed, regions, grow }: Layout,
   contents: ReadonlyMap<number, Contents>,
   target: Disk,
 ): PlannedPart[] {
@@ -23,7 +23,8 @@ export function plannedParts(
   return [
     ...copied.map((part) => {
       const { data, zero, unused, how } = contents.get(part.number) as Contents;
-      return { ...plain(part), fate: 'copied' as const, copy: data.bytes, zero: zero.bytes, unused: unused.bytes, how };
+      const range = grow.find(({ number }) => number === part.number)?.after ?? part.range;
+      return { ...plain(part), range, fate: 'copied' as const, copy: data.bytes, zero: zero.bytes, unused: unused.bytes, how };
     }),
     ...kept.map((part) => ({ ...plain(part), ...nothing, fate: 'kept' as const, how: 'its kind is not copied' })),
     ...regions.map((region) => ({
