@@ -1,100 +1,60 @@
-import { Flags } from '@oclif/core';
-import { unusedModes } from '../engine/duplicate/plan.ts';
+import { Args } from '@oclif/core';
 import { ExitCode } from '../engine/errors.ts';
 import { BaseCommand, progressFlag, yesFlag } from '../ui/base-command.ts';
-import {
-  asFlag,
-  identityRequest,
-  kindChoice,
-  kindFlags,
-  kindOverrides,
-  profilesFlag,
-  sourceArgument,
-  targetArgument,
-} from '../ui/flags.ts';
+import { cloneFlags, copyRequest, targetRequests } from '../ui/clone-request.ts';
+import { sourceArgument } from '../ui/flags.ts';
 
 export default class Clone extends BaseCommand {
   static override summary = 'Copy a disk onto a target and make the target itself again.';
   static override description =
     'Copies the parts of SOURCE onto TARGET. The region of TARGET that holds its profile is never written; when the ' +
     'copy has been read back, the system on TARGET is given its own name, ids, addresses, keys, services and drivers ' +
-    'from that profile, and only then TARGET can boot. Killed at any time, the same command finishes it.';
+    'from that profile, and only then TARGET can boot. Killed at any time, the same command finishes it.\n\n' +
+    'SOURCE and TARGET are block devices, raw disk images, images that qemu-nbd knows (qcow2, vmdk, vhdx, vdi), ' +
+    'NBD servers (nbd://, nbds://, nbd+unix://), or a part of one of them (disk.img#2, disk.img#label=root).';
   static override examples = [
     '<%= config.bin %> <%= command.id %> server.img target.img --dry-run',
     '<%= config.bin %> <%= command.id %> /dev/sda /dev/sdb',
     '<%= config.bin %> <%= command.id %> golden.img /dev/sdb --as web-07.yaml --expect serial=S3Z9NB0K --yes',
     '<%= config.bin %> <%= command.id %> server.img target.img --skip application',
+    '<%= config.bin %> <%= command.id %> golden.qcow2 --to web-01.qcow2=web-01.yaml --to web-02.qcow2=web-02.yaml --size 20G',
+    '<%= config.bin %> <%= command.id %> golden.img /dev/sdb --delta',
   ];
-  static override args = { source: sourceArgument, target: targetArgument };
-  static override flags = {
-    ...yesFlag,
-    as: asFlag,
-    profiles: profilesFlag,
-    'replace-profile': Flags.boolean({
-      summary: 'With --as FILE or source: the target may become another host than its profile says.',
+  static override args = {
+    source: sourceArgument,
+    target: Args.string({
+      ignoreStdin: true,
+      description: 'What to copy onto; more of them, or all, can be named with --to.',
     }),
-    'dry-run': Flags.boolean({ summary: 'Print the plan with all differences and stop.' }),
-    'detailed-exitcode': Flags.boolean({
-      dependsOn: ['dry-run'],
-      summary: `With --dry-run: exit ${ExitCode.changesPending} when something would change.`,
-    }),
-    ...kindFlags,
-    unused: Flags.option({
-      options: unusedModes,
-      default: 'skip' as const,
-      summary: "What becomes of the target's bytes where the source's file systems use none.",
-      helpGroup: 'COPY',
-    })(),
-    exact: Flags.boolean({ summary: 'Copy every byte, also unused ones and those between partitions.', helpGroup: 'COPY' }),
-    verify: Flags.boolean({
-      default: true,
-      allowNo: true,
-      summary: 'Read back what was written, past the cache; done unless --no-verify is given.',
-      helpGroup: 'COPY',
-    }),
-    'allow-inconsistent': Flags.boolean({
-      summary: 'Copy a source that is in use, every byte as it happens to be.',
-      helpGroup: 'COPY',
-    }),
-    expect: Flags.string({
-      multiple: true,
-      multipleNonGreedy: true,
-      summary: 'Refuse a target that is not this one; keys: serial, wwn, size (bytes), host.',
-      helpValue: 'KEY=VALUE',
-    }),
-    ...progressFlag,
   };
+  static override flags = { ...yesFlag, ...cloneFlags, ...progressFlag };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Clone);
-    const [{ planClone }, { executeClone }, { parseExpectation }, view, { cloneText }] = await Promise.all([
+    const [{ planClones }, { executeClones }, view, results] = await Promise.all([
       import('../engine/duplicate/make-plan.ts'),
       import('../engine/duplicate/execute.ts'),
-      import('../engine/duplicate/expect.ts'),
       import('../ui/plan-view.ts'),
       import('../ui/result-view.ts'),
     ]);
-    const request = {
-      source: args.source,
-      target: args.target,
-      identity: identityRequest(flags.as, flags.profiles, flags['replace-profile']),
-      kinds: kindChoice(flags),
-      kindOverrides: kindOverrides(flags.kind),
-      unused: flags.unused,
-      exact: flags.exact,
-      verify: flags.verify,
-      allowInconsistent: flags['allow-inconsistent'],
-      expect: (flags.expect ?? []).map(parseExpectation),
-    };
-    const plan = await this.work(flags, ({ onEvent, signal }) => planClone(request, { onEvent, signal }));
+    const targets = targetRequests(args.target, flags);
+    const request = copyRequest(args.source, flags);
+    const plans = await this.work(flags, ({ onEvent, signal }) => planClones(request, targets, { onEvent, signal }));
     if (flags['dry-run']) {
-      this.show(flags, { plan: view.planDocument(plan) }, `${view.planText(plan, { diff: true })}\nNothing was written.\n`);
+      this.show(flags, view.planDocuments(plans), `${view.planTexts(plans, { diff: true })}\nNothing was written.\n`);
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
       return;
     }
-    if (this.showsPlan(flags)) process.stderr.write(`${view.planText(plan, { diff: false })}\n`);
-    await this.confirm(flags, { statement: `This overwrites ${plan.target.path}.`, facts: view.targetFacts(plan) });
-    const result = await this.work(flags, (run) => executeClone(plan, run));
-    this.show(flags, { plan: view.planDocument(plan), result }, cloneText(plan, result));
+    if (this.showsPlan(flags)) process.stderr.write(`${view.planTexts(plans, { diff: false })}\n`);
+    await this.confirm(flags, {
+      statement: `This overwrites ${plans.map(({ target }) => target.path).join(', ')}.`,
+      facts: plans.flatMap(view.targetFacts),
+    });
+    const outcomes = await this.work(flags, (run) => executeClones(plans, run));
+    const [only] = outcomes;
+    if (outcomes.length === 1 && only !== undefined && 'error' in only) throw only.error;
+    this.show(flags, results.cloneDocument(outcomes), results.cloneTexts(outcomes));
+    const exitCode = results.cloneExitCode(outcomes);
+    if (exitCode !== ExitCode.done) this.exit(exitCode);
   }
 }

@@ -44,7 +44,7 @@ export abstract class BaseCommand extends Command {
   protected async work<T>(flags: CommonFlags, action: (run: Run) => Promise<T>): Promise<T> {
     const view = await progressView(flags.progress ?? 'auto');
     const onEvent: OnEvent = (event) => {
-      if (event.type === 'target') setTargetState(event.state);
+      if (event.type === 'target') setTargetState(event.name, event.state);
       view.onEvent(event);
     };
     let outcome: 'done' | 'failed' = 'failed';

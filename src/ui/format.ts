@@ -57,3 +57,12 @@ export function printable(text: string): string {
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
   });
 }
+
+const factors: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40, P: 2 ** 50 };
+
+/** Bytes of a size as people and truncate(1) write it: 4096, 512M, 8G, 1.5TiB. Undefined when it is none. */
+export function parseSize(text: string): number | undefined {
+  const [, number, unit] = /^(\d+(?:\.\d+)?) ?([KMGTP]?)(?:iB|B)?$/i.exec(text.trim()) ?? [];
+  const bytes = Number(number) * (factors[unit?.toUpperCase() ?? ''] ?? Number.NaN);
+  return Number.isSafeInteger(bytes) && bytes > 0 ? bytes : undefined;
+}

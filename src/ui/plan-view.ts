@@ -71,6 +71,11 @@ function howText(parts: readonly PlannedPart[]): string {
     .join('');
 }
 
+/** One plan after the other. */
+export function planTexts(plans: readonly ClonePlan[], options: { readonly diff: boolean }): string {
+  return plans.map((plan) => planText(plan, options)).join('\n');
+}
+
 function planFacts(plan: ClonePlan): Facts {
   return [
     ['Source', describe(plan.source, plan.sourceSystem?.hostname)],
@@ -120,6 +125,11 @@ export function targetFacts(plan: ClonePlan): Facts {
   ];
 }
 
+/** For `--json`: one plan, or several. */
+export function planDocuments(plans: readonly ClonePlan[]): object {
+  return plans.length === 1 ? { plan: planDocument(plans[0] as ClonePlan) } : { plans: plans.map(planDocument) };
+}
+
 /** For `--json`. Ranges are counted, not listed. */
 export function planDocument(plan: ClonePlan): object {
   const {
@@ -137,6 +147,7 @@ export function planDocument(plan: ClonePlan): object {
     parts,
     regions,
     expectedSeconds,
+    durable,
     notes,
     warnings,
   } = plan;
@@ -159,6 +170,7 @@ export function planDocument(plan: ClonePlan): object {
     zero: amount(zero),
     discard: amount(discard),
     left: leftAlone(plan),
+    durable,
     expectedSeconds,
     changes: persona && summarizeChanges(persona.changes),
     notes,

@@ -1,8 +1,15 @@
-/** What commands print when they have changed something. */
-import type { CloneResult } from '../engine/duplicate/result.ts';
+/** What `clone` prints when it is done: what was written, what is wrong with it, and what became of each target. */
 import type { ClonePlan } from '../engine/duplicate/plan.ts';
+import type { CloneOutcome, CloneResult, Damage, DamagedPart } from '../engine/duplicate/result.ts';
+import { ExitCode } from '../engine/errors.ts';
+import { errorDocument, errorText, exitCodeOf } from './errors.ts';
 import { formatBytes, formatDuration, formatRate } from './format.ts';
+import { planDocument } from './plan-view.ts';
+import { style } from './style.ts';
 import { facts } from './table.ts';
+import { targetState } from './target-state.ts';
+
+type Outcome = CloneOutcome<ClonePlan>;
 
 const bypasses: Readonly<Record<CloneResult['verified'], string>> = {
   direct: 'read back from the medium, past the cache',
@@ -11,10 +18,25 @@ const bypasses: Readonly<Record<CloneResult['verified'], string>> = {
   skipped: 'not read back (--no-verify)',
 };
 
+/** Paths listed; the rest is counted. `--json` has them all. */
+const SHOWN_FILES = 20;
+
+/** What happened to each target. */
+export function cloneTexts(outcomes: readonly Outcome[]): string {
+  return outcomes
+    .map((outcome) =>
+      'result' in outcome
+        ? cloneText(outcome.plan, outcome.result)
+        : `${outcome.plan.target.path} was not finished.\n${errorText(outcome.error, targetState(outcome.plan.target.path))}`,
+    )
+    .join('\n');
+}
+
 export function cloneText(plan: ClonePlan, result: CloneResult): string {
   const { source, target, sourceSystem, identity } = plan;
   const was = sourceSystem?.hostname ?? source.path;
   const is = identity.bundle?.resolved.host;
+  const amount = (name: string, bytes: number) => (bytes === 0 ? [] : [[name, formatBytes(bytes)] as const]);
   return [
     `${target.path} holds the parts of ${source.path}${is === undefined ? `: a twin of ${was}` : `, and is ${is}`}.\n`,
     facts([
@@ -24,6 +46,8 @@ export function cloneText(plan: ClonePlan, result: CloneResult): string {
       ],
       ['Zeroed', formatBytes(result.zeroed)],
       ['Discarded', formatBytes(result.discarded)],
+      ...amount('Resumed', result.resumed),
+      ...amount('Equal', result.same),
       ['Verified', bypasses[result.verified]],
       [
         'Identity',
@@ -31,5 +55,45 @@ export function cloneText(plan: ClonePlan, result: CloneResult): string {
       ],
       ...result.regions.map(({ name, sha256 }) => ['Protected', `${name}: unchanged, sha256 ${sha256.slice(0, 16)}…`] as const),
     ]),
+    ...(result.unreadable.bytes === 0 ? [] : [damageText(plan, result.unreadable)]),
   ].join('\n');
+}
+
+function damageText({ source, readErrors }: ClonePlan, { bytes, ranges, parts }: Damage): string {
+  const instead = readErrors === 'skip' ? 'the target keeps there what it had' : 'the target has zeros there';
+  const heading = `DATA LOST: ${bytes} bytes of ${source.path} in ${ranges.length} places could not be read; ${instead}.`;
+  return `${style(['red', 'bold'], heading)}\n${parts.flatMap(damagedPart).join('')}`;
+}
+
+function damagedPart({ label, bytes, files, elsewhere }: DamagedPart): string[] {
+  const owners =
+    files === undefined
+      ? 'its file system cannot tell whose they are'
+      : `${files.length} files are damaged${elsewhere === 0 ? '' : `, and ${elsewhere} bytes belong to no file (the file system's own, or directories)`}`;
+  const shown = (files ?? []).slice(0, SHOWN_FILES).map((file) => `    ${file}\n`);
+  const more = (files?.length ?? 0) - shown.length;
+  return [
+    `  ${label}: ${bytes} bytes; ${owners}\n`,
+    ...shown,
+    ...(more > 0 ? [`    and ${more} more (--json lists all)\n`] : []),
+  ];
+}
+
+/** For `--json`: one target as `plan` and `result`, several as a list. */
+export function cloneDocument(outcomes: readonly Outcome[]): object {
+  const documents = outcomes.map((outcome) =>
+    'result' in outcome
+      ? { plan: planDocument(outcome.plan), result: outcome.result }
+      : { plan: planDocument(outcome.plan), ...errorDocument(outcome.error, targetState(outcome.plan.target.path)) },
+  );
+  if (documents.length === 1) return documents[0] as object;
+  return { targets: outcomes.map(({ plan }, index) => ({ ...documents[index], target: targetState(plan.target.path) })) };
+}
+
+/** A changed region outranks everything, any failed target outranks what was lost of the source. */
+export function cloneExitCode(outcomes: readonly Outcome[]): ExitCode {
+  const failed = outcomes.flatMap((outcome) => ('error' in outcome ? [exitCodeOf(outcome.error) as ExitCode] : []));
+  if (failed.includes(ExitCode.regionChanged)) return ExitCode.regionChanged;
+  const lost = outcomes.some((outcome) => 'result' in outcome && outcome.result.unreadable.bytes > 0);
+  return failed[0] ?? (lost ? ExitCode.io : ExitCode.done);
 }

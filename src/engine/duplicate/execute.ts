@@ -1,12 +1,12 @@
 /** Carries plans out: one read of the source goes to all targets. What fails on one target does not keep the others. */
 import { DoppelError } from '../errors.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
-import { openSource } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import { SourceReader } from '../lanes/source-reader.ts';
+import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheckOne } from './preconditions.ts';

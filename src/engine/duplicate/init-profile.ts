@@ -1,10 +1,10 @@
 /** Makes a profile region on a target: a partition in the alignment gap, and the table on a blank disk. */
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { openTarget } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { PartitionTable } from '../layout/contract.ts';
 import { bootCodeSize, readBootSector } from '../layout/mbr.ts';
+import { openTarget } from '../layout/part-of-disk.ts';
 import { encodeTable } from '../layout/table-encode.ts';
 import { blankTable, entryRange, unpartitionedRanges } from '../layout/table-space.ts';
 import { guard } from '../protect/guard.ts';

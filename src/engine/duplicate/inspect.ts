@@ -2,8 +2,8 @@
 
 import { DoppelError } from '../errors.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { openForInspection } from '../image/open.ts';
 import { imageUsers } from '../image/users.ts';
+import { openForInspection } from '../layout/part-of-disk.ts';
 import type { Bundle } from '../profile/model.ts';
 import type { Region } from '../protect/region.ts';
 import { allocationOf, type Contents, contentsOf } from './contents.ts';

@@ -2,16 +2,22 @@
 import { randomUUID } from 'node:crypto';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
+import { ImageExistsError } from '../image/errors.ts';
 import { imageIdentity } from '../image/identity.ts';
-import { openTarget } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { sharesStorage } from '../image/users.ts';
+import { findIncomplete } from '../layout/fence-table.ts';
+import { openTarget } from '../layout/part-of-disk.ts';
+import { readTable } from '../layout/table.ts';
 import { IntervalSet } from '../protect/intervals.ts';
-import type { Contents } from './contents.ts';
+import { sectorSizeAfter } from './adapt-source.ts';
+import { allocationOf, type Contents } from './contents.ts';
 import { type Disk, surveyDisk } from './disk.ts';
 import { checkExpectations } from './expect.ts';
+import { refuseMissingGrowTools } from './grow.ts';
 import { type ChosenIdentity, chooseIdentity } from './identity.ts';
 import { keptIdentity } from './kept.ts';
+import { partFacts } from './part-facts.ts';
 import type { ClonePlan } from './plan.ts';
 import { type Layout, layOut } from './plan-layout.ts';
 import { previewPersona, type SeenPersona } from './plan-persona.ts';
@@ -24,6 +30,7 @@ import { sighting } from './preconditions.ts';
 import { isUnclean } from './replay.ts';
 import type { CloneRequest, CopyRequest, TargetRequest } from './request.ts';
 import { findResumable, type JournalSubject } from './resume.ts';
+import { previewRewrite, type RewritePreview } from './rewrite-ids.ts';
 import { sampleRate } from './sample-rate.ts';
 import { type Source, withSource } from './source.ts';
 import { readReplaceableProfile, readStoredProfile, type StoredProfile } from './stored-profile.ts';
@@ -51,9 +58,10 @@ export async function planClones(
     const plans: ClonePlan[] = [];
     for (const target of targets) {
       signal?.throwIfAborted();
-      const image = await openTarget(target.target, target.create === undefined ? {} : { create: target.create });
+      const { image, create } = await openPlanned(target);
       try {
-        plans.push(await assemble(request, target, await look(request, target, source, image)));
+        const found = await look(request, target, source, image);
+        plans.push({ ...(await assemble(request, target, found)), ...(create === undefined ? {} : { create }) });
       } finally {
         await image.close();
       }
@@ -72,6 +80,29 @@ async function refuseSharedStorage(source: string, targets: readonly TargetReque
   }
 }
 
+/** A file that is to be made may stand there already, when a run was killed that made it. */
+async function openPlanned({ target, create }: TargetRequest): Promise<{
+  readonly image: OpenImage;
+  readonly create?: { readonly size: number };
+}> {
+  if (create === undefined) return { image: await openTarget(target) };
+  try {
+    return { image: await openTarget(target, { create }), create };
+  } catch (error) {
+    if (!(error instanceof ImageExistsError)) throw error;
+    const image = await openTarget(target);
+    if (image.size === create.size && (await isUnfinished(image))) return { image };
+    await image.close();
+    throw error;
+  }
+}
+
+/** Fenced, or still all zeros. */
+async function isUnfinished(image: OpenImage): Promise<boolean> {
+  const table = await readTable(image);
+  return table === undefined ? (await allocationOf(image)).data.count === 0 : findIncomplete(table) !== undefined;
+}
+
 /** All that the plan is made of. */
 interface Found {
   readonly source: Source;
@@ -85,6 +116,7 @@ interface Found {
   /** By part number of the source. */
   readonly contents: ReadonlyMap<number, Contents>;
   readonly persona: SeenPersona | undefined;
+  readonly rewrite: RewritePreview;
 }
 
 async function look(request: CopyRequest, wanted: TargetRequest, source: Source, target: OpenImage): Promise<Found> {
@@ -116,7 +148,13 @@ async function look(request: CopyRequest, wanted: TargetRequest, source: Source,
     loaders: source.loaders,
     grow: request.grow ?? [],
     newGuids: request.newGuids === true,
+    facts: await partFacts(source.image, source.disk, source.allocation, {
+      size: target.size,
+      sectorSize: sectorSizeAfter(source.disk, targetDisk, !target.sectorSizeAssumed),
+    }),
   });
+  await refuseMissingGrowTools(layout.grow);
+  const rewrite = await previewRewrite(systemParts(layout.copied, readOnlyWindows(source.image)), layout.renames);
   const contents = new Map<number, Contents>();
   for (const part of layout.copied) contents.set(part.number, await source.contentsOf(part));
   const persona =
@@ -126,7 +164,7 @@ async function look(request: CopyRequest, wanted: TargetRequest, source: Source,
       identity.bundle,
       choice.choice === 'source' ? undefined : source.disk.system?.machineId,
     ));
-  return { source, target, targetDisk, stored, damage, identity, layout, contents, persona };
+  return { source, target, targetDisk, stored, damage, identity, layout, contents, persona, rewrite };
 }
 
 async function assemble(request: CopyRequest, wanted: TargetRequest, found: Found): Promise<ClonePlan> {
@@ -151,7 +189,6 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
     runId,
     source: await imageIdentity(request.source, source.disk.size, source.disk.sectorSize),
     target: targetIdentity,
-    ...(wanted.create === undefined ? {} : { create: wanted.create }),
     ...(source.disk.system === undefined ? {} : { sourceSystem: source.disk.system }),
     ...(targetDisk.system === undefined ? {} : { targetSystem: targetDisk.system }),
     ...(layout.table === undefined
@@ -161,6 +198,7 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
           fence: fenceFor({ table: layout.table, staying: layout.staying }, targetDisk, {
             runId,
             overwritten: hull(work.copy.union(work.zero).union(work.discard)),
+            written: work.copy.union(work.zero).union(work.discard),
             regions: layout.regions.filter(({ carrier }) => carrier === 'raw'),
           }),
         }),
@@ -180,6 +218,8 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
     replay: new Set(layout.copied.filter(isUnclean).map(({ number }) => number)),
     ...work,
     withheld: layout.withheld,
+    grow: layout.grow,
+    renames: layout.renames,
     kept: IntervalSet.of(...layout.kept.map(({ range }) => range)),
     inconsistent: request.allowInconsistent,
     verify: request.verify,

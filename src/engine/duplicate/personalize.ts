@@ -1,7 +1,7 @@
 /** Makes the system on a target itself from the profile in its region, without copying anything. Idempotent. */
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { openTarget } from '../image/open.ts';
+import { openTarget } from '../layout/part-of-disk.ts';
 import { PersonaProblemsError } from '../persona/errors.ts';
 import { type PersonaPlan, planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';

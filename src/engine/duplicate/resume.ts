@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { ByteRange } from '../image/contract.ts';
 import type { ImageIdentity } from '../image/identity.ts';
+import { parseSpec } from '../image/spec.ts';
 import type { DigestRecord } from '../lanes/digests.ts';
 import { type FoundJournal, findJournal, Journal, type JournalFacts, readJournal } from './journal.ts';
 import type { Sighting } from './preconditions.ts';
@@ -61,9 +62,12 @@ export async function openJournal(runId: string, request: JournalSubject): Promi
 }
 
 /** Changes whenever somebody writes to the file. Undefined for devices and servers: nobody knows when they were written. */
-async function stampOf({ path, kind }: ImageIdentity): Promise<string | undefined> {
-  if (kind !== 'file') return undefined;
-  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+async function stampOf({ path, kind, format }: ImageIdentity): Promise<string | undefined> {
+  // Of a container its backing files would count too.
+  if (kind !== 'file' || format !== undefined) return undefined;
+  const { base } = await parseSpec(path);
+  if (base.kind !== 'path') return undefined;
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(base.path, { bigint: true });
   return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 

@@ -1,5 +1,5 @@
 /** The profile of a disk, fit to be shown: no key, no secret, no password hash. */
-import { openForInspection } from '../image/open.ts';
+import { openForInspection } from '../layout/part-of-disk.ts';
 import { readTable } from '../layout/table.ts';
 import { redactBundle } from '../profile/bundle.ts';
 import { findRegions } from '../profile/carriers/find.ts';

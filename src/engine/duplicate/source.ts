@@ -1,8 +1,9 @@
 /** The source of a clone: opened once, looked at once, for however many targets. */
-import { openSource } from '../image/open.ts';
+
 import type { OpenImage } from '../image/open-image.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
+import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
@@ -40,7 +41,8 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
     const { table } = disk;
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
     const options = { exact: request.exact, inconsistent: writers.length > 0, tolerant };
-    const seen = new Map<number, Contents>();
+    // By place: a target may number or cut a part differently.
+    const seen = new Map<string, Contents>();
     return await action({
       image,
       disk,
@@ -49,8 +51,9 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
       loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
       knownBad,
       async contentsOf(part) {
-        const known = seen.get(part.number) ?? (await contentsOf(readable, part, allocation, options));
-        seen.set(part.number, known);
+        const place = `${part.range.offset}+${part.range.length}`;
+        const known = seen.get(place) ?? (await contentsOf(readable, part, allocation, options));
+        seen.set(place, known);
         return known;
       },
     });

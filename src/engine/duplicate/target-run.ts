@@ -2,10 +2,11 @@
 import { RegionChangedError } from '../errors.ts';
 import type { OnEvent } from '../events.ts';
 import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
-import { openTarget } from '../image/open.ts';
+import { createImage } from '../image/create.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { Task } from '../lanes/blocks.ts';
 import { Sink } from '../lanes/sink.ts';
+import { openTarget } from '../layout/part-of-disk.ts';
 import { encodeBundle } from '../profile/bundle.ts';
 import { regionWriter, writeContainer } from '../profile/container-write.ts';
 import type { Bundle } from '../profile/model.ts';
@@ -18,12 +19,14 @@ import { Checkpoints } from './checkpoints.ts';
 import { allocationOf } from './contents.ts';
 import { damageOf } from './damage.ts';
 import { TargetDiffersError } from './errors.ts';
+import { growFileSystems } from './grow.ts';
 import { JournalError } from './journal.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheckOne } from './preconditions.ts';
 import { readBackCopy } from './read-back.ts';
 import type { CloneResult, Damage } from './result.ts';
 import { openJournal, type Resumption } from './resume.ts';
+import { rewriteIds } from './rewrite-ids.ts';
 import { commitTable, confirm, raiseFence } from './table-writes.ts';
 import { tasksOf } from './tasks.ts';
 
@@ -42,6 +45,7 @@ export interface TargetRunOptions {
  * @throws CloneRefusedError, ImageIoError, RegionChangedError
  */
 export async function startTarget(plan: ClonePlan, options: TargetRunOptions): Promise<TargetRun> {
+  if (plan.create !== undefined) await createImage(plan.target.path, plan.create.size);
   const disk = await openTarget(plan.target.path);
   const run = new TargetRun(plan, disk, options);
   try {
@@ -120,6 +124,8 @@ export class TargetRun {
     await this.#checkpoints.finish();
     const { sums } = this.sink;
     const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
+    await this.#grow();
+    await this.#rewriteIds();
     const filesChanged = await this.#persona();
     const unreadable = await this.#damage(bad);
     await this.#commit();
@@ -231,6 +237,22 @@ export class TargetRun {
       );
     }
     return bypass;
+  }
+
+  async #grow(): Promise<void> {
+    const { grow, parts } = this.plan;
+    if (grow.length === 0) return;
+    this.#phase('grow', `Growing ${grow.map(({ label }) => label).join(' and ')}`);
+    await this.#checkpoints.markDirty(parts.filter(({ fate }) => fate === 'copied').map(({ range }) => range));
+    await growFileSystems(this.#target, { growths: grow }, this.#signal);
+  }
+
+  async #rewriteIds(): Promise<void> {
+    const { table, renames, parts } = this.plan;
+    if (table === undefined || renames.length === 0) return;
+    this.#phase('ids', 'Replacing old PARTUUIDs in the files of the copied system');
+    await this.#checkpoints.markDirty(parts.filter(({ fate }) => fate === 'copied').map(({ range }) => range));
+    await rewriteIds(this.#target, { table, renames, ...this.#signal });
   }
 
   async #persona(): Promise<number> {

@@ -2,11 +2,11 @@
 import { ignoreEvents, type OnEvent } from '../events.ts';
 import type { CacheBypass } from '../image/contract.ts';
 import { ImageInUseError } from '../image/errors.ts';
-import { openSource } from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { imageUsers, sharesStorage } from '../image/users.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
 import type { PartitionTable, PartKind } from '../layout/contract.ts';
+import { openSource } from '../layout/part-of-disk.ts';
 import { entryRange, unpartitionedRanges } from '../layout/table-space.ts';
 import { entryLabel } from '../layout/table-text.ts';
 import { profilePartitionType } from '../layout/types.ts';

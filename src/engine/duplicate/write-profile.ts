@@ -1,7 +1,7 @@
 /** Draws an identity from a profile and stores it in a target's protected region. */
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
-import { openTarget } from '../image/open.ts';
+import { openTarget } from '../layout/part-of-disk.ts';
 import { encodeBundle, makeBundle } from '../profile/bundle.ts';
 import { regionWriter, writeContainer } from '../profile/container-write.ts';
 import { loadProfile } from '../profile/load.ts';
