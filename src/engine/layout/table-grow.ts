@@ -40,11 +40,11 @@ export function growEntry(table: PartitionTable, number: number, { diskSize, reg
   const { sectorSize, extended } = table;
   const logical = table.kind === 'mbr' && number >= firstLogical;
   const obstacles = [
+    ...(extended && !logical ? [{ at: extended.firstSector, what: `the extended partition ${extended.number}` }] : []),
     ...table.entries.filter((entry) => entry !== before).map((entry) => ({ at: entry.firstSector, what: entryLabel(entry) })),
     ...table.entries.flatMap((entry) =>
       entry.recordSector === undefined ? [] : [{ at: entry.recordSector, what: `the boot record of ${entryLabel(entry)}` }],
     ),
-    ...(extended && !logical ? [{ at: extended.firstSector, what: `the extended partition ${extended.number}` }] : []),
     ...regions.map((region) => ({ at: Math.floor(region.offset / sectorSize), what: `the protected ${region.name}` })),
   ];
   const behind = obstacles.filter(({ at }) => at > before.lastSector).sort((a, b) => a.at - b.at)[0];
