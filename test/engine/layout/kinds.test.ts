@@ -70,6 +70,7 @@ test('then by what is in it, and what nobody knows may be data', () => {
   assert.is(kind(basicData, { fs: 'ntfs', isSystemRoot: true }), 'os');
   assert.is(kind(linux, { mountPoint: '/srv', isSystemRoot: true }), 'application');
   assert.is(kind(linux, { fs: 'swap' }), 'swap');
+  assert.is(kind(linux, { fs: 'swsuspend' }), 'swap');
   assert.is(kind(linux, { fs: 'swap', mountPoint: 'none' }), 'swap');
   assert.is(kind('82', { fs: 'swap' }), 'swap');
   assert.is(kind('82'), 'swap');

@@ -1,8 +1,8 @@
 /** Collecting used ranges of a part in bounded memory, and finding them in bitmaps. */
 import { IntervalBuilder, type IntervalSet } from '../../protect/intervals.ts';
 
-/** About 64 MB of edges. */
-const defaultLimit = 1 << 22;
+/** About 80 MB at the most, where all of them are short. */
+const defaultLimit = 1 << 24;
 
 /**
  * Takes used ranges in ascending order. Where a file system is so fragmented that there would be more than `limit` ranges,

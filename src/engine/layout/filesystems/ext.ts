@@ -53,8 +53,9 @@ async function used(part: ImageSource, sb: ExtSuperblock, groups: ExtGroups): Pr
   }
   const size = sb.blocks * sb.blockSize;
   const outside = IntervalSet.of({ offset: 0, length: Math.max(2048, sb.blockSize) }, { offset: size, length: part.size - size });
+  // The end of the last cluster may lie behind the part's.
   const whole = IntervalSet.of({ offset: 0, length: part.size });
-  return fromBitmaps.union(metadata).union(outside).intersect(whole);
+  return fromBitmaps.union(metadata.union(outside)).intersect(whole);
 }
 
 /** Goes through the groups in order, reading bitmaps that stand side by side together. */

@@ -12,26 +12,26 @@ const superblocks = [
   { offset: 64 * MiB, length: 4096 },
 ];
 
-/** Every extent that dump-tree lists, on the device: all copies, or only the first of each. */
-export async function usedByDumpTree(image: string, copies: 'all' | 'first' = 'all'): Promise<IntervalSet> {
+/** Every extent that dump-tree lists, on the device, all copies of each. */
+export async function usedByDumpTree(image: string): Promise<IntervalSet> {
   const dump = async (tree: string): Promise<string> =>
     (await execa('btrfs', ['inspect-internal', 'dump-tree', '-t', tree, image])).stdout;
   const nodeSize = Number(
     /^nodesize\s+(\d+)/m.exec((await execa('btrfs', ['inspect-internal', 'dump-super', image])).stdout)?.[1],
   );
-  const chunks = [...(await dump('chunk')).matchAll(/CHUNK_ITEM (\d+)\)[^\n]*\n\s+length (\d+)[^\n]*((?:\n(?!\s+item )[^\n]*)*)/g)].map(
-    ([, logical, length, rest]) => ({
-      logical: Number(logical),
-      length: Number(length),
-      stripes: [...(rest as string).matchAll(/stripe \d+ devid 1 offset (\d+)/g)].map((match) => Number(match[1])),
-    }),
-  );
+  const chunks = [
+    ...(await dump('chunk')).matchAll(/CHUNK_ITEM (\d+)\)[^\n]*\n\s+length (\d+)[^\n]*((?:\n(?!\s+item )[^\n]*)*)/g),
+  ].map(([, logical, length, rest]) => ({
+    logical: Number(logical),
+    length: Number(length),
+    stripes: [...(rest as string).matchAll(/stripe \d+ devid 1 offset (\d+)/g)].map((match) => Number(match[1])),
+  }));
   const used: ByteRange[] = [];
   for (const [, start, type, size] of (await dump('extent')).matchAll(/key \((\d+) (EXTENT|METADATA)_ITEM (\d+)\)/g)) {
     const offset = Number(start);
     const chunk = chunks.find((one) => one.logical <= offset && offset < one.logical + one.length);
     if (chunk === undefined) throw new Error(`no chunk for ${start}`);
-    for (const stripe of copies === 'all' ? chunk.stripes : chunk.stripes.slice(0, 1)) {
+    for (const stripe of chunk.stripes) {
       used.push({ offset: stripe + offset - chunk.logical, length: type === 'METADATA' ? nodeSize : Number(size) });
     }
   }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, mkdtemp, open, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { execa } from 'execa';
 import { usedBlocks } from '../../../../src/engine/layout/filesystems.ts';
 import { IntervalSet } from '../../../../src/engine/protect/intervals.ts';
@@ -37,10 +38,20 @@ export async function mounted<T>(image: string, options: string, body: (root: st
       return await body(root);
     } finally {
       await execa('umount', [root]);
+      await released(image);
     }
   } finally {
     await rm(root, { recursive: true, force: true });
   }
+}
+
+/** A mount namespace that another process made meanwhile holds a copy of the mount: only when that is gone is it unmounted. */
+async function released(image: string): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await execa('losetup', ['-j', image])).stdout === '') return;
+    await setTimeout(50);
+  }
+  throw new Error(`${image} is still mounted somewhere`);
 }
 
 /** Numbers from 0 to 2^32, the same for the same seed (mulberry32). */

@@ -10,7 +10,18 @@ import { crc32c } from '../checksum.ts';
 export const superblockOffset = 1024;
 const superblockSize = 1024;
 
-export const compat = { hasJournal: 0x4, sparseSuper2: 0x200 } as const;
+export const compat = {
+  preallocate: 0x1,
+  imagic: 0x2,
+  hasJournal: 0x4,
+  extendedAttributes: 0x8,
+  resizeInode: 0x10,
+  directoryIndex: 0x20,
+  sparseSuper2: 0x200,
+  fastCommit: 0x400,
+  stableInodes: 0x800,
+  orphanFile: 0x1000,
+} as const;
 export const incompat = {
   filetype: 0x2,
   recover: 0x4,
@@ -44,6 +55,7 @@ export const roCompat = {
 } as const;
 
 const all = (flags: Readonly<Record<string, number>>): number => Object.values(flags).reduce((a, b) => a | b, 0);
+const knownCompat = all(compat);
 const knownIncompat = all(incompat);
 const knownRoCompat = all(roCompat);
 
@@ -135,6 +147,7 @@ export function parseSuperblock(raw: Buffer, part: ImageSource): ExtSuperblock {
   const unclean = whyUnclean(raw);
   insist(unclean === undefined, `the file system is not clean: ${unclean}`);
   const strange = [
+    ['compat', unknownBits(features.compat, knownCompat)],
     ['incompat', unknownBits(features.incompat, knownIncompat)],
     ['ro_compat', unknownBits(features.roCompat, knownRoCompat)],
   ].filter(([, bits]) => bits !== '');

@@ -16,8 +16,16 @@ const lazyCounters = 0x2;
 const knownRoCompat = 0x1 | 0x2 | 0x4 | 0x8;
 const metaUuid = 0x4;
 const needsRepair = 0x10;
-/** ftype, spinodes, meta_uuid, bigtime, needsrepair (refused by name), nrext64. */
-const knownIncompat = 0x1 | 0x2 | metaUuid | 0x8 | needsRepair | 0x20;
+/**
+ * ftype, spinodes, meta_uuid, bigtime, needsrepair (refused by name), nrext64, exchrange, parent. The last two add a log item and
+ * attributes; free space is kept as without them.
+ */
+const knownIncompat = 0x1 | 0x2 | metaUuid | 0x8 | needsRepair | 0x20 | 0x40 | 0x80;
+/** Known by name, and why they cannot be mapped. */
+const refusedIncompat: readonly (readonly [bit: number, why: string])[] = [
+  [0x100, 'it has a metadata directory (metadir)'],
+  [0x200, 'it is zoned'],
+];
 const minAgBlocks = 64;
 
 export interface XfsSuperblock {
@@ -135,6 +143,7 @@ function checkFeatures(raw: Buffer, versionNumber: number): { metaUuid: boolean;
     insist(strange.length === 0, `feature flags are not known: ${strange.join(', ')}`);
     return { metaUuid: false, lazyCounters: lazy };
   }
+  for (const [bit, why] of refusedIncompat) insist((raw.readUInt32BE(216) & bit) === 0, why);
   check('ro_compat', unknownBits(raw.readUInt32BE(212), knownRoCompat));
   check('incompat', unknownBits(raw.readUInt32BE(216), knownIncompat));
   insist(strange.length === 0, `feature flags are not known: ${strange.join(', ')}`);
