@@ -13,12 +13,21 @@ import { containers, unmapped } from './filesystems/signatures.ts';
 import { swap } from './filesystems/swap.ts';
 import { xfs } from './filesystems/xfs.ts';
 
-const readers: readonly FileSystemReader[] = [lvm, ext, xfs, btrfs, swap, fat, ntfs, exfat, f2fs];
+const plain: readonly FileSystemReader[] = [ext, xfs, btrfs, swap, fat, ntfs, exfat, f2fs];
+/** A physical volume inside a logical volume is not looked into any further. */
+const inVolumes: readonly FileSystemReader[] = [lvm(), ...plain];
+const readers: readonly FileSystemReader[] = [
+  lvm({
+    identify: async (image) => (await claims(image, inVolumes))[0],
+    usedBlocks: (image) => usedAmong(image, inVolumes),
+  }),
+  ...plain,
+];
 
 /** Everything that claims the part: containers first, then what has a reader, then the rest. */
-async function claims(part: ImageSource): Promise<FileSystemInfo[]> {
+async function claims(part: ImageSource, among: readonly FileSystemReader[]): Promise<FileSystemInfo[]> {
   const found: FileSystemInfo[] = [];
-  for (const probe of [...containers, ...readers.map((reader) => reader.probe), ...unmapped]) {
+  for (const probe of [...containers, ...among.map((reader) => reader.probe), ...unmapped]) {
     const info = await probe(part);
     if (info !== undefined) found.push(info);
   }
@@ -30,15 +39,19 @@ async function claims(part: ImageSource): Promise<FileSystemInfo[]> {
  * and a file system both claim it, the container is the answer. Throws only for I/O errors.
  */
 export async function identifyFileSystem(part: ImageSource): Promise<FileSystemInfo | undefined> {
-  return (await claims(part))[0];
+  return (await claims(part, readers))[0];
 }
 
 /**
  * Which bytes of the part hold something, all metadata and everything behind the file system's end included. `known: false` with
  * a sentence for whatever is not clean, not known, inconsistent or claimed by two formats. Throws only for I/O errors.
  */
-export async function usedBlocks(part: ImageSource): Promise<UsedBlocks> {
-  const found = await claims(part);
+export function usedBlocks(part: ImageSource): Promise<UsedBlocks> {
+  return usedAmong(part, readers);
+}
+
+async function usedAmong(part: ImageSource, among: readonly FileSystemReader[]): Promise<UsedBlocks> {
+  const found = await claims(part, among);
   const [first] = found;
   if (first === undefined) return { known: false, reason: 'no file system was recognised' };
   const opaque = whyOpaque(first.type);
@@ -47,7 +60,7 @@ export async function usedBlocks(part: ImageSource): Promise<UsedBlocks> {
     const names = found.map((info) => info.type).join(' and ');
     return { known: false, reason: `it is not clear what the part holds: there are signatures of ${names}` };
   }
-  const reader = readers.find(({ types }) => types.includes(first.type));
+  const reader = among.find(({ types }) => types.includes(first.type));
   if (reader === undefined) return { known: false, reason: `doppel cannot read which blocks of ${first.type} are in use` };
   return reader.usedBlocks(part);
 }
