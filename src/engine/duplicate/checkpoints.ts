@@ -1,4 +1,5 @@
 /** Notes in the journal, while the copy goes on, what has become durable. */
+import { DoppelError } from '../errors.ts';
 import type { ByteRange, GuardedTarget } from '../image/contract.ts';
 import type { DigestRecord } from '../lanes/digests.ts';
 import { type Journal, JournalError } from './journal.ts';
@@ -42,14 +43,19 @@ export class Checkpoints {
 
   /** Flushes the target and notes all that is durable then. */
   async finish(): Promise<void> {
-    await this.settle();
+    await this.#running;
     if (this.#failure !== undefined) throw this.#failure.error;
     await this.#write();
   }
 
-  /** Waits for a checkpoint that is under way, so that target and journal can be closed. */
-  async settle(): Promise<void> {
-    await this.#running;
+  /** After an error: notes what can still be made durable. Afterwards target and journal can be closed. */
+  async rescue(): Promise<void> {
+    try {
+      await this.finish();
+    } catch (error) {
+      // What went wrong first is what people are told; what is not noted is copied again.
+      if (!(error instanceof DoppelError)) throw error;
+    }
   }
 
   #done(): void {

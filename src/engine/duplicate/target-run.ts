@@ -154,8 +154,8 @@ export class TargetRun {
 
   /** After an error: throws it, or that a region changed, which outranks all others. */
   async closeAfter(error: unknown): Promise<never> {
+    await this.#checkpoints.rescue();
     try {
-      await this.#checkpoints.settle();
       if (!(error instanceof RegionChangedError)) await this.#checkRegions();
     } catch (worse) {
       // An unreadable medium says nothing about the region; the first error tells why.
@@ -273,8 +273,8 @@ export class TargetRun {
   }
 
   async #commit(): Promise<void> {
-    this.#options.signal?.throwIfAborted();
     this.#phase('commit', 'Committing');
+    this.#options.signal?.throwIfAborted();
     await this.#releaseWithheld();
     await commitTable(this.#target, this.plan);
   }
