@@ -41,13 +41,14 @@ export async function examineContainer(path: string): Promise<Container> {
   const real = await realpath(path).catch(openFailed(path));
   const format = await formatOfFile(path, real);
   if (format === undefined) return { format, files: [real], backing: [], notes: [] };
+  const extents = await extentsOf(path, real, format);
   const info = await ask(path, real, format);
   const specific = info['format-specific']?.data;
   const backing = await backingChain(path, real, info);
   const count = info.snapshots?.length ?? 0;
   return {
     format,
-    files: [real, ...(format === 'vmdk' ? await vmdkExtents(path, real) : [])],
+    files: [real, ...extents],
     backing,
     notes: [
       ...backing.slice(0, 1).map((file) => `${path} is based on ${file}, which is read too`),
@@ -121,6 +122,7 @@ async function backingChain(name: string, real: string, top: Info): Promise<stri
       const why = `it says that ${path} is ${format}, which is not so`;
       throw new UnusableImageError(name, why, `Set it right with qemu-img rebase -u -F ${found ?? 'raw'}.`);
     }
+    await extentsOf(path, path, found);
     info = await ask(path, path, found);
   }
   return chain;
@@ -151,8 +153,12 @@ async function backingFile(name: string, info: Info): Promise<string> {
   }
 }
 
-/** The extents that a VMDK descriptor names, which stand beside it; see VMware's "Virtual Disk Format". */
-async function vmdkExtents(name: string, real: string): Promise<string[]> {
+/**
+ * The extents that a VMDK descriptor names, which stand beside it; see VMware's "Virtual Disk Format". QEMU opens them whenever
+ * it looks at the image, so that this comes first.
+ */
+async function extentsOf(name: string, real: string, format: DiskFormat): Promise<string[]> {
+  if (format !== 'vmdk') return [];
   const file = await open(real).catch(openFailed(name));
   let head: Buffer;
   try {

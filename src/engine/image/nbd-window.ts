@@ -6,7 +6,7 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { ByteRange, Window } from './contract.ts';
-import { ImageIoError } from './errors.ts';
+import { ImageIoError, UnusableImageError } from './errors.ts';
 import { type Helper, privateFolder, removeFolder, startHelper } from './helper.ts';
 import { attachLoop } from './loop.ts';
 import type { NbdEndpoint } from './nbd-pool.ts';
@@ -16,12 +16,17 @@ const MOUNT = 'disk';
 const FILE = 'raw';
 const PID = 'pid';
 
-/** @throws MissingToolError, ImageIoError when it cannot be set up */
+/** @throws MissingToolError, UnusableImageError, ImageIoError when it cannot be set up */
 export async function openNbdWindow(
   endpoint: NbdEndpoint,
   range: ByteRange,
   { readOnly }: { readonly readOnly: boolean },
 ): Promise<Window> {
+  if (/[?&]tls-(certificates|psk-file)=/.test(endpoint.uri)) {
+    const why = 'its file systems cannot be opened with certificates that the URI names, as nbdfuse takes none from there';
+    const todo = 'Put the certificates into /etc/pki/libnbd and leave them out of the URI, or make a plain copy (--as none).';
+    throw new UnusableImageError(endpoint.name, why, todo);
+  }
   const folder = await privateFolder();
   const shown = await showAsFile(endpoint, folder, readOnly).catch(async (error) => {
     await removeFolder(folder, PID);

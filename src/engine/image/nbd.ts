@@ -166,27 +166,32 @@ export class NbdImage implements OpenImage {
   }
 
   async #zeroStep(offset: number, length: number): Promise<void> {
-    const canZero = this.#pool.about.canZero && this.#backing.storesZeros !== true;
+    const { canZero } = this.#pool.about;
     const blocks = canZero ? this.#any.inside(offset, length) : { offset, length: 0 };
     if (blocks.length === 0) return this.#writeZeros(offset, length);
-    await this.#writeZeros(offset, blocks.offset - offset);
-    const place = { operation: 'zero', ...blocks } as const;
-    await this.#pool.use(place, (connection) => connection.zero(blocks.offset, blocks.length));
     const tail = blocks.offset + blocks.length;
+    await this.#writeZeros(offset, blocks.offset - offset);
+    if (this.#backing.storesZeros === true) await this.#zeroWhatIsNot(blocks);
+    else await this.#zeroBlocks(blocks);
     await this.#writeZeros(tail, offset + length - tail);
   }
 
-  async #writeZeros(offset: number, length: number): Promise<void> {
-    zeros ??= new Uint8Array(ZEROS);
-    const found = this.#backing.storesZeros === true ? new Uint8Array(Math.min(ZEROS, length)) : undefined;
+  async #zeroBlocks({ offset, length }: ByteRange): Promise<void> {
+    await this.#pool.use({ operation: 'zero', offset, length }, (connection) => connection.zero(offset, length));
+  }
+
+  async #zeroWhatIsNot({ offset, length }: ByteRange): Promise<void> {
+    const found = new Uint8Array(Math.min(ZEROS, length));
     for (let at = offset; at < offset + length; at += ZEROS) {
-      const wanted = zeros.subarray(0, Math.min(ZEROS, offset + length - at));
-      const there = found?.subarray(0, wanted.length);
-      if (there !== undefined) {
-        await this.#any.read(there, at);
-        if (Buffer.compare(there, wanted) === 0) continue;
-      }
-      await this.#any.write(wanted, at);
+      const there = found.subarray(0, Math.min(ZEROS, offset + length - at));
+      await this.#any.read(there, at);
+      if (Buffer.compare(there, zerosOf(there.length)) !== 0) await this.#zeroBlocks({ offset: at, length: there.length });
+    }
+  }
+
+  async #writeZeros(offset: number, length: number): Promise<void> {
+    for (let at = offset; at < offset + length; at += ZEROS) {
+      await this.#any.write(zerosOf(Math.min(ZEROS, offset + length - at)), at);
     }
   }
 
@@ -206,6 +211,12 @@ export class NbdImage implements OpenImage {
       this.#running.delete(call);
     }
   }
+}
+
+/** At most 1 MiB; not to be written to. */
+function zerosOf(length: number): Uint8Array {
+  zeros ??= new Uint8Array(ZEROS);
+  return zeros.subarray(0, length);
 }
 
 /** Longer transfers than the server takes at once go in pieces. */

@@ -11,7 +11,7 @@ import { type QemuServer, serveDisk } from './qemu-nbd.ts';
 import { dropCached } from './read-back.ts';
 
 /** Formats for which QEMU's drivers have a way of their own to make zeros. */
-const zeroesWell: ReadonlySet<DiskFormat> = new Set(['qcow2', 'qed', 'vmdk']);
+const zeroesWell: ReadonlySet<DiskFormat> = new Set(['qcow2', 'qed']);
 
 /**
  * `name` is what the user wrote. `evenInUse`: look at it although a virtual machine runs from it.
