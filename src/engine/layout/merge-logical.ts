@@ -99,10 +99,8 @@ function containerOf(
   }
   const kept = stayingChain.map(({ from }) => from);
   const base = own ?? { ...target.extended, attributes: 0n };
-  const needed = [
-    ...(own ? [own] : []),
-    ...kept.map((entry) => ({ ...entry, firstSector: entry.recordSector ?? entry.firstSector - 1 })),
-  ];
+  // Room for the boot record of the first one.
+  const needed = [...(own ? [own] : []), ...kept.map((entry) => ({ ...entry, firstSector: entry.firstSector - 1 }))];
   const hull = (ranges: readonly Pick<TableEntry, 'firstSector' | 'lastSector'>[]) => ({
     ...withoutCode(base, own !== undefined),
     firstSector: Math.min(...ranges.map(({ firstSector }) => firstSector)),
@@ -168,7 +166,7 @@ function placeRecords(
     if (index === 0) return container.firstSector;
     const wanted = entry.recordSector;
     const sector =
-      wanted !== undefined && isFree(wanted)
+      wanted !== undefined && wanted >= container.firstSector && isFree(wanted)
         ? wanted
         : lastFreeBefore(entry.firstSector, container.firstSector, (at) => isFree(at) && !own.has(at));
     if (sector === undefined) throw new LogicalRecordError(entryLabel(entry), entry.firstSector);
