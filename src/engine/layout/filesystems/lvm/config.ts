@@ -40,7 +40,7 @@ class Parser {
       if (key === undefined) this.#fail();
       this.#count();
       this.#space();
-      if (section.has(key)) throw new NotMappableError(`the LVM metadata says twice what ${JSON.stringify(key)} is`);
+      if (section.has(key)) throw new NotMappableError(`the LVM metadata says twice what ${JSON.stringify(key.slice(0, 64))} is`);
       section.set(key, this.#skip('{') ? this.#section(depth + 1) : this.#assigned());
     }
   }

@@ -63,7 +63,7 @@ export function describeGroup(config: ConfigSection, uuid: string): VolumeGroup 
   const named = new Set<string>();
   const logical = group.get('logical_volumes');
   for (const [name, lv] of logical instanceof Map ? logical : []) {
-    insist(lv instanceof Map, `the logical volume ${name} is not described`);
+    insist(lv instanceof Map, `the logical volume ${shown(name)} is not described`);
     volumes.push({ name, status: words(lv, 'status'), segments: readSegments(lv, name, pvName, extents, named) });
   }
   insist(count(group, 'extent_size') > 0, 'the volume group has extents of no size');
@@ -85,7 +85,7 @@ function readSegments(lv: ConfigSection, name: string, pvName: string, pvExtents
   const sections = [...lv.values()].filter((value) => value instanceof Map).length;
   insist(
     sections === segments.length && segments.length === count(lv, 'segment_count'),
-    `the logical volume ${name} does not have the segments that it says`,
+    `the logical volume ${shown(name)} does not have the segments that it says`,
   );
   return segments.map(([, segment]) => readSegment(segment, name, pvName, pvExtents, named)).sort((a, b) => a.start - b.start);
 }
@@ -98,17 +98,20 @@ function readSegment(segment: ConfigSection, name: string, pvName: string, pvExt
   for (const [key, value] of segment) {
     const mine = mentions(value, pvName, key === 'type' ? new Set() : named);
     const isPairs = (key === 'stripes' && stripedTypes.includes(type)) || (key === 'mirrors' && mirrorTypes.includes(type));
-    insist(!mine || isPairs, `the logical volume ${name} uses this physical volume in an unknown way (${key} of ${type})`);
+    insist(
+      !mine || isPairs,
+      `the logical volume ${shown(name)} uses this physical volume in an unknown way (${shown(key)} of ${shown(type)})`,
+    );
     if (!isPairs) continue;
     const pairs = pairsOf(value, name);
     pieces = pairs.length;
     const stripes = key === 'stripes' ? count(segment, 'stripe_count') : 1;
     const length = extents / stripes;
     const sane = (key !== 'stripes' || stripes === pieces) && stripes > 0 && Number.isInteger(length) && length > 0;
-    insist(sane, `a segment of the logical volume ${name} makes no sense`);
+    insist(sane, `a segment of the logical volume ${shown(name)} makes no sense`);
     for (const [place, firstExtent] of pairs) {
       if (place !== pvName) continue;
-      insist(firstExtent + length <= pvExtents, `the logical volume ${name} has extents outside this physical volume`);
+      insist(firstExtent + length <= pvExtents, `the logical volume ${shown(name)} has extents outside this physical volume`);
       areas.push({ firstExtent, extents: length });
     }
   }
@@ -117,7 +120,7 @@ function readSegment(segment: ConfigSection, name: string, pvName: string, pvExt
 }
 
 function pairsOf(value: ConfigValue, name: string): [string, number][] {
-  const broken = `a segment of the logical volume ${name} makes no sense`;
+  const broken = `a segment of the logical volume ${shown(name)} makes no sense`;
   insist(Array.isArray(value) && value.length % 2 === 0 && value.length > 0, broken);
   return Array.from({ length: value.length / 2 }, (_, i) => {
     const [place, extent] = [value[i * 2], value[i * 2 + 1]];
@@ -136,6 +139,11 @@ function mentions(value: ConfigValue, word: string, named: Set<string>): boolean
   let found = false;
   for (const inside of value.values()) found = mentions(inside, word, named) || found;
   return found;
+}
+
+/** Names may hold anything: in messages they are short and printable. */
+function shown(name: string): string {
+  return name.replace(/[^\x20-\x7e]/g, '?').slice(0, 64);
 }
 
 function section(parent: ConfigSection, key: string): ConfigSection {
