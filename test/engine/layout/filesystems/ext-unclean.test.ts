@@ -74,6 +74,7 @@ const made: readonly (readonly [name: string, command: string, reason: RegExp])[
   ['a journal on another device', 'ssv journal_dev 2049', /journal is on another device/],
   ['compression, which no reader knows', 'feature FEATURE_I0', /not known: incompat 0x1/],
   ['an unknown incompat flag', 'feature FEATURE_I30', /not known: incompat 0x40000000/],
+  ['an unknown compat flag', 'feature FEATURE_C30', /not known: compat 0x40000000/],
   ['an unknown ro_compat flag', 'feature FEATURE_R30', /not known: ro_compat 0x40000000/],
   ['a wrong count of free blocks', 'ssv free_blocks_count 5', /says 5 free blocks/],
   ['a wrong count of free blocks in a group', 'set_bg 1 free_blocks_count 5', /group 1 says 5 free blocks|checksum/],

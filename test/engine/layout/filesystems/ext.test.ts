@@ -5,7 +5,8 @@ import { execa } from 'execa';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { IntervalSet } from '../../../../src/engine/protect/intervals.ts';
-import { copyOnly, digests, fill, inTempDir, MiB, makeImage, mounted, mustUse, ranges, usedByDumpe2fs } from './fixtures.ts';
+import { copyOnly, fill, inTempDir, MiB, makeImage, mounted, mustUse, ranges, usedByDumpe2fs } from './fixtures.ts';
+import { treeOf } from './tree-of.ts';
 
 /** Everything that changes where metadata stands or how bitmaps are read. */
 const shapes: readonly (readonly [name: string, mkfs: string, size?: number])[] = [
@@ -21,6 +22,7 @@ const shapes: readonly (readonly [name: string, mkfs: string, size?: number])[] 
   ['ext4 with uninit_bg', '-t ext4 -b 1024 -O ^metadata_csum,uninit_bg'],
   ['ext4 with uninit_bg and 32-byte descriptors', '-t ext4 -b 1024 -O ^metadata_csum,uninit_bg,^64bit'],
   ['ext4 with bigalloc', '-t ext4 -O bigalloc -C 16384'],
+  ['ext4 with clusters of 1 MiB', '-t ext4 -O bigalloc -C 1048576', 400 * MiB],
   ['ext4 with bigalloc and 1 KiB blocks', '-t ext4 -b 1024 -O bigalloc -C 8192'],
   ['ext4 with meta_bg', '-t ext4 -b 1024 -O meta_bg,^resize_inode'],
   ['ext4 with meta_bg and 4 KiB blocks', '-t ext4 -b 4096 -g 1024 -O meta_bg,^resize_inode,^flex_bg'],
@@ -41,23 +43,23 @@ for (const [name, options, size = 64 * MiB] of shapes) {
       await makeImage(image, size, ['mke2fs', '-q', '-F', ...options.split(' ')]);
       const files = await mounted(image, '', async (root) => {
         await fill(root, { files: 150, largest: 2 * MiB });
-        return digests(root);
+        return treeOf(root);
       });
-      assert.is(files.length, 100);
+      assert.ok(files.length > 100);
 
       const used = await mustUse(image);
       assert.equal(ranges(used), ranges(await usedByDumpe2fs(image, size)));
 
       await copyOnly(image, copy, size, used);
       await execa('e2fsck', ['-fn', copy]);
-      assert.equal(await mounted(copy, 'ro', digests), files);
+      assert.equal(await mounted(copy, 'ro', treeOf), files);
     }));
 }
 
 /** What a kernel may refuse to mount; filled by mke2fs itself. */
 const unmountable: readonly (readonly [name: string, mkfs: string])[] = [
   ['64 KiB blocks', '-t ext4 -b 65536'],
-  ['casefold, quota, project and verity', '-t ext4 -O casefold,quota,project,verity'],
+  ['casefold, quota, project and verity', '-t ext4 -O casefold,quota,project,verity,stable_inodes,encrypt'],
 ];
 
 for (const [name, options] of unmountable) {

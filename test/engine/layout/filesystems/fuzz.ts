@@ -11,7 +11,7 @@ import { identifyFileSystem, usedBlocks } from '../../../../src/engine/layout/fi
 import { IntervalSet } from '../../../../src/engine/protect/intervals.ts';
 import { fill, inTempDir, MiB, makeImage, mounted, mustUse, random } from './fixtures.ts';
 import { memory } from './open.ts';
-import { sealExt, sealXfs } from './seal.ts';
+import { sealBtrfs, sealExt, sealXfs } from './seal.ts';
 
 /** A file system, the bytes worth changing, and how to make checksums right again after a change at `at`. */
 export interface Sample {
@@ -138,7 +138,7 @@ export async function makeSamples(): Promise<Sample[]> {
       await makeImage(image, size, mkfs.split(' '));
       if (!/mkswap|vfat|crc=0/.test(mkfs)) await mounted(image, '', (root) => fill(root, { files: 30, largest: 300_000 }));
       const used = await mustUse(image);
-      const checksummed = /^(ext4|xfs 5)$/.test(name);
+      const checksummed = /^(ext4|xfs 5|btrfs)$/.test(name);
       samples.push({ name, bytes: new Uint8Array(await readFile(image)), used, checksummed, ...more });
     };
     const extTargets = [
@@ -187,8 +187,37 @@ export async function makeSamples(): Promise<Sample[]> {
         seal: name === 'xfs 5' ? sealXfs5 : () => {},
       });
     }
+    await add('btrfs', 48 * MiB, 'mkfs.btrfs -q -f --mixed -m single -d single -n 4096', {
+      targets: [],
+      seal: sealBtrfsBlock,
+    });
+    const btrfs = samples.pop() as Sample;
+    samples.push({ ...btrfs, targets: await btrfsTargets(join(directory, 'btrfs')) });
     return samples;
   });
+}
+
+/** Superblock, chunk tree, root tree, and the first blocks of the extent tree. */
+async function btrfsTargets(image: string): Promise<Sample['targets']> {
+  const blocks: number[] = [];
+  for (const tree of ['chunk', 'root', 'extent']) {
+    const { stdout } = await execa('btrfs', ['inspect-internal', 'dump-tree', '-t', tree, image]);
+    blocks.push(...[...stdout.matchAll(/^(?:leaf|node) (\d+) (?:items|level)/gm)].slice(0, 4).map((match) => Number(match[1])));
+  }
+  if (blocks.length < 3) throw new Error('the sample has too few tree blocks');
+  // Logical addresses are places: there is one copy, made where mkfs puts it.
+  return [
+    { from: 65536, length: 256 },
+    { from: 65536 + 0x32b, length: 256 },
+    ...blocks.flatMap((from) => [
+      { from, length: 400 },
+      { from: from + 3000, length: 1096 },
+    ]),
+  ];
+}
+
+function sealBtrfsBlock(bytes: Uint8Array, at: number): void {
+  sealBtrfs(Buffer.from(bytes.buffer, bytes.byteOffset + at - (at % 4096), 4096));
 }
 
 /** Superblock, AGF, AGFL, the root of the free-space B+tree and the start of the log: found by xfs_db in an equal file system. */
