@@ -8,6 +8,8 @@ import { checksumFits, type XfsSuperblock } from './superblock.ts';
 
 const none = 0xffffffff;
 const maxLevels = 9;
+/** Blocks of a B+tree that are read at once. */
+const sideBySide = 32;
 /** Sectors at the head of a group: superblock, AGF, AGI, AGFL. */
 const headerSectors = 4;
 /** More free extents than this in one group are not read (128 MB). */
@@ -166,10 +168,10 @@ class TreeWalk {
   }
 
   /** `key` is the first start block that the parent promises. */
-  async visit(block: number, level: number, key: number | undefined): Promise<void> {
-    const { sb, number } = this.#group;
-    const where = `block ${block} of the free-space B+tree of group ${number}`;
-    const bytes = await this.#read(block, level, where);
+  async visit(block: number, level: number, key: number | undefined, read?: Buffer): Promise<void> {
+    const { sb } = this.#group;
+    const where = this.#where(block);
+    const bytes = read ?? (await this.#read(block, level));
     const header = sb.version === 5 ? 56 : 16;
     const records = bytes.readUInt16BE(6);
     const max = Math.floor((sb.blockSize - header) / (level === 0 ? 8 : 12));
@@ -178,9 +180,13 @@ class TreeWalk {
     insist(key === undefined || bytes.readUInt32BE(header) === key, `${where} does not begin where its parent says`);
     this.#follow(block, level, bytes, where);
     if (level === 0) return this.#leaf(bytes, header, records, where);
-    for (let i = 0; i < records; i++) {
-      const childKey = bytes.readUInt32BE(header + i * 8);
-      await this.visit(bytes.readUInt32BE(header + max * 8 + i * 4), level - 1, childKey);
+    for (let from = 0; from < records; from += sideBySide) {
+      const children = Array.from({ length: Math.min(sideBySide, records - from) }, (_, i) => ({
+        childKey: bytes.readUInt32BE(header + (from + i) * 8),
+        child: bytes.readUInt32BE(header + max * 8 + (from + i) * 4),
+      }));
+      const read = await Promise.all(children.map(({ child }) => this.#read(child, level - 1)));
+      for (const [i, { child, childKey }] of children.entries()) await this.visit(child, level - 1, childKey, read[i]);
     }
   }
 
@@ -190,7 +196,12 @@ class TreeWalk {
     insist(ended, `the free-space B+tree of group ${this.#group.number} has blocks that its parents do not name`);
   }
 
-  async #read(block: number, level: number, where: string): Promise<Buffer> {
+  #where(block: number): string {
+    return `block ${block} of the free-space B+tree of group ${this.#group.number}`;
+  }
+
+  async #read(block: number, level: number): Promise<Buffer> {
+    const where = this.#where(block);
     const { part, sb, offset, number, length } = this.#group;
     insist(block < length, `${where} lies outside the group`);
     const at = offset + block * sb.blockSize;
