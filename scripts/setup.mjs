@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Sees to it that the system tools are there which doppel runs: installs them as root on Debian and its kin, and says so
-// first; elsewhere names what is missing. With --tests also those that only the tests need, with --boot those of the boot test.
+// first; elsewhere names what is missing. With --tests also those that only the tests need, with --boot those of the boot test, with --bench the programs that doppel is measured against.
 // No npm package is used here.
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
@@ -22,6 +22,7 @@ const always = {
 };
 const forTests = {
   sgdisk: ['gdisk', 'gdisk'],
+  parted: ['parted', 'parted'],
   'qemu-img': ['qemu-utils', 'qemu-img'],
   nbdkit: ['nbdkit', 'nbdkit'],
   nbdfuse: ['libnbd-bin', 'nbdfuse'],
@@ -48,6 +49,14 @@ const forTests = {
   bzip2: ['bzip2', 'bzip2'],
   zip: ['zip', 'zip'],
   unzip: ['unzip', 'unzip'],
+};
+const forBench = {
+  nbdcopy: ['libnbd-bin', 'libnbd'],
+  'qemu-img': ['qemu-utils', 'qemu-img'],
+  'partclone.ext4': ['partclone', 'partclone'],
+  rsync: ['rsync', 'rsync'],
+  '/usr/bin/time': ['time', 'time'],
+  mmdebstrap: ['mmdebstrap', 'mmdebstrap'],
 };
 const forBoot = {
   mmdebstrap: ['mmdebstrap', 'mmdebstrap'],
@@ -102,6 +111,7 @@ const tools = Object.entries({
   ...always,
   ...(process.argv.includes('--tests') ? forTests : {}),
   ...(process.argv.includes('--boot') ? forBoot : {}),
+  ...(process.argv.includes('--bench') ? forBench : {}),
 });
 const missing = tools.filter(([command]) => !installed(command));
 if (missing.length > 0) {

@@ -1,0 +1,65 @@
+/** Several programs do the same job in turns, round after round, each on a fresh target; ratios are taken within a round. */
+import { type Measured, measure } from './measure.ts';
+
+export interface Contestant {
+  readonly name: string;
+  /** For bash; must end with everything on stable storage. Not measured: what `before` does. */
+  readonly command: string;
+  /** Program and arguments that print its version; the first line counts. */
+  readonly version: readonly string[];
+  /** Whether the result is what was asked for. Throws when it is not. */
+  readonly check?: () => Promise<void>;
+}
+
+export interface Contest {
+  readonly title: string;
+  readonly rounds: number;
+  readonly folder: string;
+  /** Makes the fresh target before every run. */
+  readonly before: () => Promise<void>;
+  /** The first is ours; ratios are ours to theirs. */
+  readonly contestants: readonly Contestant[];
+  readonly say: (text: string) => void;
+}
+
+export interface Score {
+  readonly name: string;
+  readonly command: string;
+  readonly median: Measured;
+  /** Median over the rounds of our time through theirs; below 1 we are faster. */
+  readonly ratio: number;
+}
+
+export async function hold({ title, rounds, folder, before, contestants, say }: Contest): Promise<readonly Score[]> {
+  const runs = new Map<string, Measured[]>(contestants.map(({ name }) => [name, []]));
+  for (let round = 0; round <= rounds; round++) {
+    for (const { name, command, check } of contestants) {
+      await before();
+      const measured = await measure(command, folder);
+      if (round === 0) await check?.();
+      else runs.get(name)?.push(measured);
+      say(`${title}, ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}: ${name} ${measured.seconds.toFixed(2)} s`);
+    }
+  }
+  const ours = runs.get(contestants[0]?.name ?? '') ?? [];
+  return contestants.map(({ name, command }) => {
+    const all = runs.get(name) ?? [];
+    return {
+      name,
+      command,
+      median: {
+        seconds: median(all.map(({ seconds }) => seconds)),
+        cpu: median(all.map(({ cpu }) => cpu)),
+        written: median(all.map(({ written }) => written)),
+        memory: median(all.map(({ memory }) => memory)),
+      },
+      ratio: median(all.map(({ seconds }, index) => (ours[index]?.seconds ?? Number.NaN) / seconds)),
+    };
+  });
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}

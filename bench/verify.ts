@@ -1,0 +1,28 @@
+/** Comparing a clone with its source. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { hold } from './contest.ts';
+import { doppel, doppelVersion } from './doppel.ts';
+import { commandsRun, report } from './report.ts';
+import type { BenchOptions } from './run.ts';
+
+export async function benchVerify({ image, folder, rounds, say }: BenchOptions): Promise<string> {
+  const target = join(folder, 'clone.img');
+  execFileSync('cp', ['--sparse=always', image, target]);
+  execFileSync('sync', [target]);
+  const contestants = [
+    {
+      name: 'doppel verify --as none',
+      command: `${doppel} verify ${image} ${target} --as none --progress none >/dev/null`,
+      version: doppelVersion,
+    },
+    {
+      name: 'qemu-img compare',
+      command: `qemu-img compare -f raw -F raw ${image} ${target} >/dev/null`,
+      version: ['qemu-img', '--version'],
+    },
+  ];
+  const title = 'Verify';
+  const scores = await hold({ title, rounds, folder, before: async () => {}, contestants, say });
+  return `${report(title, scores)}\n${commandsRun(contestants)}`;
+}
