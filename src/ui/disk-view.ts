@@ -18,7 +18,7 @@ export function inspectionText(inspection: Inspection): string {
     facts([
       [
         'Image',
-        `${image.path} (${image.kind === 'file' ? 'file' : 'block device'}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated)`,
+        `${image.path} (${describeKind(image)}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated)`,
       ],
       ...optional('Model', image.model),
       ...optional('Serial', image.serial),
@@ -134,4 +134,9 @@ export function inspectionDocument({ disk, image, parts, regions, users, notes, 
     users,
     notes,
   };
+}
+
+function describeKind({ kind, format }: Inspection['image']): string {
+  if (kind === 'file') return format === undefined ? 'file' : `${format} file`;
+  return kind === 'block' ? 'block device' : 'NBD server';
 }

@@ -32,7 +32,7 @@ export async function openContainer(
   const host = await open(path, mode === 'read' ? constants.O_RDONLY : constants.O_RDWR).catch(openFailed(name));
   let server: QemuServer;
   try {
-    const serve = { path, name, format, readOnly: mode === 'read', direct: false };
+    const serve = { path, name, format, readOnly: mode === 'read' };
     server = await serveDisk({ ...serve, ...(options.evenInUse === undefined ? {} : { evenInUse: options.evenInUse }) });
   } catch (error) {
     await host.close();

@@ -11,8 +11,6 @@ export interface ServeOptions {
   readonly name: string;
   readonly format: DiskFormat;
   readonly readOnly: boolean;
-  /** Past the page cache (O_DIRECT). */
-  readonly direct: boolean;
   /** Look at it even when a virtual machine has it. */
   readonly evenInUse?: boolean;
 }
@@ -64,7 +62,7 @@ export async function serveDisk(options: ServeOptions): Promise<QemuServer> {
 /** Closing writes what is left of the format's own tables, on a slow medium for a while. */
 const PATIENCE = 60_000;
 
-function argumentsFor({ path, format, readOnly, direct, evenInUse }: ServeOptions, folder: string): string[] {
+function argumentsFor({ path, format, readOnly, evenInUse }: ServeOptions, folder: string): string[] {
   const image = {
     driver: format,
     'file.driver': 'file',
@@ -76,7 +74,8 @@ function argumentsFor({ path, format, readOnly, direct, evenInUse }: ServeOption
     `--socket=${join(folder, SOCKET)}`,
     `--pid-file=${join(folder, PID)}`,
     `--shared=${CONNECTIONS}`,
-    `--cache=${direct ? 'none' : 'writeback'}`,
+    // With early writeback as fast as past the cache, and the read-back drops what is cached.
+    '--cache=writeback',
     '--aio=threads',
     '--discard=unmap',
     '--detect-zeroes=off',

@@ -194,7 +194,7 @@ test('who has a disk open keeps others from it', async () => {
   for (const open of [openSource, openTarget]) assert.instance(await failure(() => open(path)), ImageInUseError, open.name);
   const image = await openForInspection(path);
   await image.close();
-  await doppel.stop();
+  doppel.child.stdin?.end();
   await until('it is free', async () => (await imageUsers(path)).length === 0);
   const qemu = start('qemu-io', '-f', 'qcow2', '-c', 'write 0 4k', '-c', 'sleep 60000', path);
   await until('it is locked', async () => (await imageUsers(path)).some(({ writes }) => writes));
