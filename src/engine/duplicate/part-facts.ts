@@ -7,6 +7,7 @@
 import { end, type ImageSource } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
 import { isZero } from '../lanes/zeros.ts';
+import { usableSectors } from '../layout/table-space.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { Allocation } from './contents.ts';
 import type { Disk, Part } from './disk.ts';
@@ -38,7 +39,7 @@ const microsoftReserved = 'E3C9E316-0B5C-4DB8-817D-F92DF00215AE';
 const longestTail = 64 * 2 ** 30;
 const step = 1 << 20;
 
-/** By part number; only what this target makes necessary is looked at. @throws ImageIoError */
+/** By part number; only what this target makes necessary is looked at. @throws ImageIoError; TableDoesNotFitError when the target has no room for any table */
 export async function partFacts(
   image: ImageSource,
   disk: Disk,
@@ -47,16 +48,14 @@ export async function partFacts(
 ): Promise<ReadonlyMap<number, PartFacts>> {
   const facts = new Map<number, PartFacts>();
   if (disk.table === undefined) return facts;
+  const limit = (usableSectors({ ...disk.table, sectorSize: target.sectorSize }, target.size).lastSector + 1) * target.sectorSize;
   for (const part of disk.parts) {
     const sectors = disk.sectorSize === target.sectorSize ? undefined : await sectorNeed(image, part);
-    const tail = end(part.range) <= target.size - reserve ? undefined : await tailOf(image, part, allocation);
+    const tail = end(part.range) <= limit ? undefined : await tailOf(image, part, allocation);
     facts.set(part.number, { ...(sectors === undefined ? {} : { sectors }), ...(tail === undefined ? {} : { tail }) });
   }
   return facts;
 }
-
-/** More than any backup GPT takes. */
-const reserve = 1 << 20;
 
 async function sectorNeed(image: ImageSource, part: Part): Promise<SectorNeed> {
   const inside = slice(image, part.range);

@@ -7,7 +7,7 @@ import { lastFreeBefore, maxRecords } from './mbr-extended.ts';
 import { highestFree, inMbr, type MergedPart, type Stay } from './merge-numbers.ts';
 import { extendedClaim } from './table-check.ts';
 import { LogicalRecordError, PartsCollideError, TableFullError } from './table-errors.ts';
-import { entryRange } from './table-space.ts';
+import { entryRange, usableSectors } from './table-space.ts';
 import { entryLabel } from './table-text.ts';
 
 interface MbrMerge {
@@ -37,7 +37,7 @@ export function mergeMbr(merge: MbrMerge): MergedMbr {
   const { source, brought, stays } = merge;
   const broughtChain = byNumber(brought.filter(isLogical));
   const stayingChain = stays.filter(({ from }) => isLogical(from)).sort((a, b) => a.from.number - b.from.number);
-  const bounds = containerOf(merge, broughtChain, stayingChain);
+  const bounds = withinDisk(containerOf(merge, broughtChain, stayingChain), source, merge.diskSize);
 
   const primary = brought.filter((entry) => !isLogical(entry));
   const taken = new Set(primary.map(({ number }) => number));
@@ -77,6 +77,17 @@ function isLogical({ number }: TableEntry): boolean {
 
 function byNumber(entries: readonly TableEntry[]): TableEntry[] {
   return [...entries].sort((a, b) => a.number - b.number);
+}
+
+/** On a smaller disk the extended partition ends with it: its logical ones do, or were refused before. An empty one may have no room at all. */
+function withinDisk(
+  container: ExtendedPartition | undefined,
+  table: PartitionTable,
+  diskSize: number,
+): ExtendedPartition | undefined {
+  if (container === undefined) return undefined;
+  const lastSector = Math.min(container.lastSector, usableSectors(table, diskSize).lastSector);
+  return container.firstSector > lastSector ? undefined : { ...container, lastSector };
 }
 
 /** The first free of: the number that it has, the highest. */

@@ -12,6 +12,7 @@ import { arrayFor, checkFit } from './merge-fit.ts';
 import { mergeHybrid } from './merge-hybrid.ts';
 import { type MergedMbr, mergeMbr } from './merge-logical.ts';
 import { type MergedPart, numberParts, type Stay } from './merge-numbers.ts';
+import { checkTable } from './table-check.ts';
 import { DuplicateGuidError, SectorSizeMismatchError, TableKindMismatchError } from './table-errors.ts';
 import { firstUsableSector, gptRanges, usableSectors } from './table-space.ts';
 import { entryLabel } from './table-text.ts';
@@ -94,6 +95,7 @@ export function mergeTables(options: MergeOptions): MergedTable {
     lastUsable: usable.lastSector,
     ownRanges: array ? gptRanges(array, source.sectorSize, diskSize) : mbrRanges(recordsOf(bare), source.sectorSize),
   };
+  checkTable(table, diskSize);
   const mixed = mergeHybrid({ source, target, parts, diskSize });
   return {
     table: mixed.hybrid ? { ...table, hybrid: mixed.hybrid } : table,
@@ -149,6 +151,12 @@ function notesOf(parts: readonly MergedPart[], target: PartitionTable | undefine
     }
     if (origin === 'kept' && entry.attributes !== from.attributes)
       notes.push(`${entryLabel(from)} of the target is no longer active`);
+  }
+  for (const { entry, origin, from } of parts) {
+    if (origin === 'kept' && entry.guid !== from.guid)
+      notes.push(
+        `${entryLabel(from)} of the target has the PARTUUID ${entry.guid} from then on, not ${from.guid}: the disk gets another signature`,
+      );
   }
   if (target && target.kind !== source.kind)
     notes.push(`the target's ${target.kind.toUpperCase()} gives way to ${source.kind.toUpperCase()}`);

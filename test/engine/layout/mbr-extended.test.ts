@@ -184,7 +184,8 @@ test('logical partitions that stay join the chain, whose places do not change', 
   const before = await read(target);
   const keep = (entry: { firstSector: number }) => entry.firstSector === 30_720;
   const merged = mergeTables({ source: table, target: before, diskSize, keep });
-  assert.equal(merged.notes, ['partition 6 of the target becomes partition 8']);
+  assert.equal(merged.notes[0], 'partition 6 of the target becomes partition 8');
+  assert.match(merged.notes[1] ?? '', 'has the PARTUUID 5eed0001-08 from then on, not 5eed0002-06');
   const fence = fenceTable({
     target: before,
     kind: 'mbr',

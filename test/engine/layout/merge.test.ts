@@ -223,7 +223,11 @@ test('MBR tables merge likewise: four places, one disk signature, one active ent
       [4, '5eed0001-04', 0n, 45056],
     ],
   );
-  assert.equal(notes, ['partition 2 of the target becomes partition 4', 'partition 2 of the target is no longer active']);
+  assert.equal(notes.slice(0, 2), [
+    'partition 2 of the target becomes partition 4',
+    'partition 2 of the target is no longer active',
+  ]);
+  assert.match(notes[2] ?? '', 'has the PARTUUID 5eed0001-04 from then on, not aaaa0001-02');
   assert.is(parts[2]?.origin, 'kept');
   const back = await read(written(table));
   assert.equal(back.entries, table.entries);
