@@ -1,7 +1,8 @@
 /** What of a source has to be copied: which bytes of each part and of the space before the first one hold something. */
 import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
+import { isMediumError } from '../image/errors.ts';
 import { slice } from '../image/slice.ts';
-import { isMediumError } from '../lanes/source-reader.ts';
+import { SourceReader } from '../lanes/source-reader.ts';
 import { isZero } from '../lanes/zeros.ts';
 import type { UsedBlocks } from '../layout/contract.ts';
 import { usedBlocks } from '../layout/filesystems.ts';
@@ -87,6 +88,7 @@ export async function dataIn(
   tolerant = false,
 ): Promise<IntervalSet> {
   const found = new IntervalBuilder();
+  const reader = new SourceReader(image, { policy: tolerant ? 'zero' : 'fail' });
   const searched = space
     .intersect(allocation.data)
     .intersect(IntervalSet.of({ offset: 0, length: Math.min(LOADER_AREA, image.size) }));
@@ -94,11 +96,8 @@ export async function dataIn(
     for (let at = range.offset; at < end(range); ) {
       const stop = Math.min(end(range), (Math.floor(at / SCAN_STEP) + 1) * SCAN_STEP);
       const bytes = new Uint8Array(stop - at);
-      try {
-        await image.read(bytes, at);
-      } catch (error) {
-        if (!tolerant || !isMediumError(error)) throw error;
-        bytes.fill(UNREADABLE);
+      for (const bad of await reader.read(bytes, at, [{ offset: at, length: stop - at }])) {
+        bytes.fill(UNREADABLE, bad.offset - at, end(bad) - at);
       }
       for (const block of blocksOf({ offset: at, length: stop - at })) {
         if (!isZero(bytes.subarray(block.offset - at, end(block) - at))) found.add(block.offset, block.length);

@@ -1,7 +1,9 @@
 /** What is on a disk: its table, its parts with their file systems and kinds, and whose system it is. Reads only. */
 import { DoppelError } from '../errors.ts';
 import type { ByteRange, ImageSource } from '../image/contract.ts';
+import { isMediumError } from '../image/errors.ts';
 import { slice } from '../image/slice.ts';
+import { zeroFilled } from '../lanes/zero-filled.ts';
 import type { FileSystemInfo, PartitionTable, PartKind, TableEntry } from '../layout/contract.ts';
 import { findIncomplete, isMarker } from '../layout/fence-table.ts';
 import { identifyFileSystem } from '../layout/filesystems.ts';
@@ -50,16 +52,18 @@ export interface SurveyOptions {
   readonly openWindow?: OpenWindow;
   /** PART=KIND by part number, over everything else. */
   readonly kinds?: ReadonlyMap<number, PartKind>;
+  /** Sectors that cannot be read are no reason to give up. */
+  readonly tolerant?: boolean;
 }
 
 /** @throws CorruptInputError for a table that cannot be trusted, ImageIoError */
 export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}): Promise<Disk> {
-  const table = await readTable(image);
-  const found = await findParts(image, table);
-  const regions = await findRegions(image, table);
+  const { table, tableNotes } = await tableOf(image, options.tolerant === true);
+  const found = await findParts(image, table, options.tolerant === true);
+  const regions = await findRegions(options.tolerant === true ? zeroFilled(image).image : image, table);
   const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
   const fstab = parseFstab(system?.fstab ?? '');
-  const parts = found.map((part) => {
+  const parts = found.map(({ note: _, ...part }) => {
     const { entry, fs } = part;
     const mountPoint = entry === undefined ? undefined : part.number === rootNumber ? '/' : mountPointOf(entry, fs, fstab);
     const kind =
@@ -77,13 +81,31 @@ export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}
     regions,
     ...(incomplete === undefined ? {} : { incomplete }),
     ...(system === undefined ? {} : { system }),
-    notes: [...(table?.repairs ?? []), ...notes],
+    notes: [...tableNotes, ...(table?.repairs ?? []), ...found.flatMap(({ note }) => note ?? []), ...notes],
   };
 }
 
-type FoundPart = Omit<Part, 'kind' | 'mountPoint'>;
+type FoundPart = Omit<Part, 'kind' | 'mountPoint'> & {
+  /** Why its file system is not known. */
+  readonly note?: string;
+};
 
-async function findParts(image: ImageSource, table: PartitionTable | undefined): Promise<FoundPart[]> {
+/** With `tolerant` what cannot be read of a table is taken for zeros: a GPT has two copies, with checksums. */
+async function tableOf(
+  image: ImageSource,
+  tolerant: boolean,
+): Promise<{ readonly table?: PartitionTable; readonly tableNotes: readonly string[] }> {
+  const view = tolerant ? zeroFilled(image) : { image, bad: async () => [] };
+  const table = await readTable(view.image);
+  const bad = await view.bad();
+  const places = bad.map(({ offset, length }) => `${length} bytes at byte ${offset}`).join(', ');
+  return {
+    ...(table === undefined ? {} : { table }),
+    tableNotes: bad.length === 0 ? [] : [`where partition tables and boot code stand, ${places} cannot be read`],
+  };
+}
+
+async function findParts(image: ImageSource, table: PartitionTable | undefined, tolerant: boolean): Promise<FoundPart[]> {
   if (table === undefined) {
     const fs = await identifyFileSystem(image);
     return fs === undefined ? [] : [{ number: 0, range: { offset: 0, length: image.size }, label: 'the whole disk', fs }];
@@ -92,8 +114,12 @@ async function findParts(image: ImageSource, table: PartitionTable | undefined):
   for (const entry of table.entries) {
     if (isMarker(table, entry)) continue;
     const range = entryRange(entry, table.sectorSize);
-    const fs = await identifyFileSystem(slice(image, range));
-    parts.push({ number: entry.number, entry, range, label: entryLabel(entry), ...(fs === undefined ? {} : { fs }) });
+    const label = entryLabel(entry);
+    const fs = await identifyFileSystem(slice(image, range)).catch((error: unknown) => {
+      if (!tolerant || !isMediumError(error)) throw error;
+      return { note: `what ${label} holds cannot be told: ${error.message}` };
+    });
+    parts.push({ number: entry.number, entry, range, label, ...(fs === undefined ? {} : 'note' in fs ? fs : { fs }) });
   }
   return parts;
 }

@@ -1,5 +1,6 @@
 /** How fast a source can be read, from a short sample. */
 import type { ImageSource } from '../image/contract.ts';
+import { isMediumError } from '../image/errors.ts';
 import { CHUNK } from '../lanes/blocks.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 
@@ -13,8 +14,13 @@ export async function sampleRate(image: ImageSource, data: IntervalSet): Promise
   let read = 0;
   const begun = performance.now();
   for (let i = 0; i < ranges.length && read < SAMPLES * CHUNK; i += step) {
-    await image.read(bytes, (ranges[i] as { offset: number }).offset);
-    read += CHUNK;
+    try {
+      await image.read(bytes, (ranges[i] as { offset: number }).offset);
+      read += CHUNK;
+    } catch (error) {
+      // The copy will find out whether that matters.
+      if (!isMediumError(error)) throw error;
+    }
   }
   const seconds = (performance.now() - begun) / 1000;
   return read === 0 || seconds === 0 ? undefined : read / seconds;

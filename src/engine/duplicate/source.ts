@@ -34,12 +34,12 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
     const readable = withUnreadable(image, [...knownBad]);
     const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
-    const disk = await surveyDisk(readable, { ...windows, kinds: request.kindOverrides });
+    const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
+    const disk = await surveyDisk(readable, { ...windows, kinds: request.kindOverrides, tolerant });
     refuseSource(disk);
     refuseUnknownParts(disk, request.kindOverrides);
     const allocation = await allocationOf(image);
     const { table } = disk;
-    const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
     const options = { exact: request.exact, inconsistent: writers.length > 0, tolerant };
     // By place: a target may number or cut a part differently.
     const seen = new Map<string, Contents>();

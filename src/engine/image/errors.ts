@@ -25,6 +25,15 @@ export class ImageIoError extends IoError {
   }
 }
 
+/** What the medium says of a sector; everything else (no such device, lost connection, beyond the end) is the source's end. */
+const mediumErrors: ReadonlySet<string> = new Set(['EIO', 'EILSEQ', 'ENODATA', 'EREMOTEIO', 'EBADMSG', 'ETIMEDOUT']);
+
+/** Whether a part of an image could not be read, rather than the whole image being gone. */
+export function isMediumError(error: unknown): error is ImageIoError {
+  if (!(error instanceof ImageIoError) || error.data.operation !== 'read') return false;
+  return mediumErrors.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? '');
+}
+
 const hints: Record<ImageOperation, string> = {
   open: 'Check that the path exists and that you may open it; block devices need root.',
   read: 'Check the medium and its cable: the kernel log (dmesg) names the failing sector.',

@@ -3,7 +3,15 @@ import { stat } from 'node:fs/promises';
 import { BlockImage } from './block.ts';
 import { type Container, examineContainer } from './container.ts';
 import { BlankImage, checkCreatable } from './create.ts';
-import { ImageInUseError, ImageIoError, NoSuchPartError, NotAnImageError, openFailed, TruncatedImageError } from './errors.ts';
+import {
+  ImageInUseError,
+  ImageIoError,
+  isMediumError,
+  NoSuchPartError,
+  NotAnImageError,
+  openFailed,
+  TruncatedImageError,
+} from './errors.ts';
 import { FileImage } from './file.ts';
 import { formatHeadLength, refuseForeignFormat } from './format.ts';
 import { NbdImage } from './nbd.ts';
@@ -144,14 +152,24 @@ async function openWhole(spec: ImageSpec, disk: Disk, mode: OpenMode, evenInUse 
     // A disk that once held an archive may be overwritten.
     if (disk.kind === 'block' && mode === 'read') {
       const head = new Uint8Array(Math.min(formatHeadLength, image.size));
-      await image.read(head, 0);
-      refuseForeignFormat(name, head);
+      if (await canRead(image, head)) refuseForeignFormat(name, head);
     }
     if (image.size % 512 !== 0) throw new TruncatedImageError(name, image.size);
     return image;
   } catch (error) {
     await image.close();
     throw error;
+  }
+}
+
+/** False where the medium fails: that says nothing about a format, and the copy will meet it again. */
+async function canRead(image: OpenImage, head: Uint8Array): Promise<boolean> {
+  try {
+    await image.read(head, 0);
+    return true;
+  } catch (error) {
+    if (!isMediumError(error)) throw error;
+    return false;
   }
 }
 

@@ -8,12 +8,14 @@ import { blockGeometry, dropCache, residentPages } from '../native/libc.ts';
 import { alignedBuffers, isPageAligned, PAGE } from './aligned.ts';
 import type { CacheBypass, ReadBack } from './contract.ts';
 import { type DeviceNode, existingNodes } from './devices.ts';
-import { ImageIoError, openFailed } from './errors.ts';
+import { ImageIoError, isMediumError, openFailed } from './errors.ts';
 import { checkRange, rawIo, readFully } from './raw-io.ts';
 import { storageBelow } from './storage.ts';
 import { isMissing } from './sysfs.ts';
 
 const BOUNCE = 1 << 20;
+/** The smallest that direct reads may ask for. */
+const SECTOR = 512;
 const MINCORE_STEP = 1 << 30;
 
 /** `size` is the image's, in bytes. @throws ImageIoError when the path cannot be opened for reading. */
@@ -70,8 +72,12 @@ class FileReadBack implements ReadBack {
     }
     checkRange(this.#path, 'read', offset, into.length, this.#size);
     const aligned = offset % PAGE === 0 && into.length % PAGE === 0 && isPageAligned(into);
-    if (!this.#direct || aligned) await readFully(rawIo(this.#file), this.#path, into, offset);
-    else await this.#readBounced(into, offset);
+    if (!this.#direct || aligned) return readFully(rawIo(this.#file), this.#path, into, offset);
+    try {
+      await this.#readBounced(into, offset);
+    } catch (error) {
+      if (!isMediumError(error) || !(await this.#readSectors(into, offset))) throw error;
+    }
   }
 
   close(): Promise<void> {
@@ -96,6 +102,22 @@ class FileReadBack implements ReadBack {
       into.set(bounce.subarray(skip, skip + take), done);
       done += take;
     }
+  }
+
+  /** Without the rest of the pages, which may be what fails; false when that cannot be asked for. */
+  async #readSectors(into: Uint8Array, offset: number): Promise<boolean> {
+    if (offset % SECTOR !== 0 || into.length % SECTOR !== 0 || into.length > BOUNCE) return false;
+    const [bounce] = alignedBuffers(1, Math.ceil(into.length / PAGE) * PAGE) as [Uint8Array];
+    const sectors = bounce.subarray(0, into.length);
+    try {
+      await readFully(rawIo(this.#file), this.#path, sectors, offset);
+    } catch (error) {
+      // The medium has larger sectors: it was asked for whole ones already.
+      if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'EINVAL') return false;
+      throw error;
+    }
+    into.set(sectors);
+    return true;
   }
 
   async #readPages(pages: Uint8Array, offset: number): Promise<number> {

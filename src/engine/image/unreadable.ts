@@ -2,9 +2,12 @@
 import { type ByteRange, end, type ImageSource, overlaps } from './contract.ts';
 import { ImageIoError } from './errors.ts';
 
+type Read = ImageSource['read'];
+
 /** Reads of these ranges (ascending, disjoint) fail as they failed on the disk, with EIO. Closing it closes the source. */
 export function withUnreadable(source: ImageSource, lost: readonly ByteRange[]): ImageSource {
   if (lost.length === 0) return source;
+  const read = failingRead(source.name, (into, offset) => source.read(into, offset), lost);
   return {
     name: source.name,
     size: source.size,
@@ -12,18 +15,19 @@ export function withUnreadable(source: ImageSource, lost: readonly ByteRange[]):
     ...(source.sectorSizeAssumed === undefined ? {} : { sectorSizeAssumed: source.sectorSizeAssumed }),
     physicalSectorSize: source.physicalSectorSize,
     extents: () => source.extents(),
-    async read(into, offset) {
-      const hit = firstOverlap(lost, { offset, length: into.length });
-      if (hit === undefined) return source.read(into, offset);
-      const start = Math.max(offset, hit.offset);
-      const cause = Object.assign(new Error('EIO: the map file says that it could not be read'), { code: 'EIO' });
-      throw new ImageIoError(source.name, 'read', {
-        offset: start,
-        length: Math.min(end(hit), offset + into.length) - start,
-        cause,
-      });
-    },
+    read,
     close: () => source.close(),
+  };
+}
+
+/** `read` of the image `name`, but for these ranges. */
+export function failingRead(name: string, read: Read, lost: readonly ByteRange[]): Read {
+  return async (into, offset) => {
+    const hit = firstOverlap(lost, { offset, length: into.length });
+    if (hit === undefined) return read(into, offset);
+    const start = Math.max(offset, hit.offset);
+    const cause = Object.assign(new Error('EIO: the map file says that it could not be read'), { code: 'EIO' });
+    throw new ImageIoError(name, 'read', { offset: start, length: Math.min(end(hit), offset + into.length) - start, cause });
   };
 }
 

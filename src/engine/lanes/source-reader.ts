@@ -4,7 +4,7 @@
  */
 import { IoError } from '../errors.ts';
 import { type ByteRange, end, type ImageSource, type ReadBack } from '../image/contract.ts';
-import { ImageIoError } from '../image/errors.ts';
+import { isMediumError } from '../image/errors.ts';
 import { merged } from './ranges.ts';
 
 /** What becomes of sectors that cannot be read: the copy fails, they become zeros, or they keep what the target has there. */
@@ -13,24 +13,37 @@ export type ReadErrorPolicy = (typeof readErrorPolicies)[number];
 
 export interface SourceReaderOptions {
   readonly policy?: ReadErrorPolicy;
-  /** Reads past the cache: there one sector fails alone, and not with the whole page around it. */
-  readonly direct?: Pick<ReadBack, 'read'>;
+  /**
+   * Opens the source past the cache, asked for when something cannot be read: there one sector fails alone, and not with the
+   * whole page around it, and what the cache remembers is not taken for a source that is still there.
+   */
+  readonly openDirect?: () => Promise<Pick<ReadBack, 'read' | 'close'>>;
 }
 
 /** Ranges as near to each other as this are read in one go. */
 const READ_THROUGH = 32 << 10;
 /** A failing sector is tried so many times in all. */
 const ATTEMPTS = 3;
+/** In a longer run of sectors that cannot be read each is tried only once. */
+const LONG_RUN = 64 << 10;
 /** After so many bytes in a row that cannot be read the source is asked whether it is still there. */
 const SUSPICIOUS = 1 << 20;
 
-/** What the medium says of a sector; everything else (no such device, lost connection, beyond the end) is the source's end. */
-const mediumErrors: ReadonlySet<string> = new Set(['EIO', 'EILSEQ', 'ENODATA', 'EREMOTEIO', 'EBADMSG', 'ETIMEDOUT']);
-
-/** Whether a part of the source could not be read, rather than the whole source being gone. */
-export function isMediumError(error: unknown): error is ImageIoError {
-  if (!(error instanceof ImageIoError) || error.data.operation !== 'read') return false;
-  return mediumErrors.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? '');
+/** A sector cannot be read, and that ends the copy. */
+export class SourceUnreadableError extends IoError {
+  constructor(source: string, range: ByteRange, sectorSize: number, cause: unknown) {
+    super(
+      `${range.length} bytes at byte ${range.offset} (sector ${Math.floor(range.offset / sectorSize)}) of ${source} cannot be read`,
+      {
+        code: 'SOURCE_UNREADABLE',
+        todo:
+          'The medium or its cable is failing (dmesg tells more). Either rescue it with ddrescue first and clone its image with --source-map, ' +
+          'or run the same command with --on-read-error zero: what cannot be read is left out then, and you are told whose it was.',
+        data: { source, ...range },
+        cause,
+      },
+    );
+  }
 }
 
 /** Every read fails: the source has vanished, and nothing is to be made up in its place. */
@@ -48,15 +61,17 @@ export class SourceGoneError extends IoError {
 export class SourceReader {
   readonly #source: ImageSource;
   readonly #policy: ReadErrorPolicy;
-  readonly #direct: Pick<ReadBack, 'read'>;
+  readonly #openDirect: SourceReaderOptions['openDirect'];
+  #direct: Promise<Pick<ReadBack, 'read' | 'close'>> | undefined;
   readonly #bad: ByteRange[] = [];
   #lastGood: number | undefined;
   #badInARow = 0;
 
-  constructor(source: ImageSource, { policy = 'fail', direct = source }: SourceReaderOptions = {}) {
+  /** `close` must be called, which leaves the source open. */
+  constructor(source: ImageSource, { policy = 'fail', openDirect }: SourceReaderOptions = {}) {
     this.#source = source;
     this.#policy = policy;
-    this.#direct = direct;
+    this.#openDirect = openDirect;
   }
 
   /** What could not be read so far, whole sectors, merged, in ascending order. */
@@ -66,7 +81,7 @@ export class SourceReader {
 
   /**
    * As `ReadRanges` of the copier; ranges ascend.
-   * @throws ImageIoError when the policy is to fail, SourceGoneError
+   * @throws SourceUnreadableError when the policy is to fail; SourceGoneError; ImageIoError for what is no fault of a sector
    */
   readonly read = async (into: Uint8Array, offset: number, ranges: readonly ByteRange[]): Promise<readonly ByteRange[]> => {
     const bad: ByteRange[] = [];
@@ -76,16 +91,30 @@ export class SourceReader {
       const whole = { offset: first.offset, length: end(group.at(-1) as ByteRange) - first.offset };
       if (await this.#readsWell(view(whole), whole)) continue;
       // What nobody uses between the ranges may be what cannot be read.
-      for (const range of group) await this.#readAll(view(range), range, bad);
+      for (const range of group) {
+        if (!(await this.#readsWell(view(range), range))) await this.#narrow(view(range), range, bad);
+      }
     }
     this.#bad.push(...bad);
     return merged(bad);
   };
 
+  /** After the last read: makes sure that what was bad was bad in a source that is still there. @throws SourceGoneError */
+  async settle(): Promise<void> {
+    const last = this.#bad.at(-1);
+    if (last !== undefined) await this.#checkStillThere(last, undefined);
+  }
+
+  async close(): Promise<void> {
+    // Whoever asked for one that could not be opened was told.
+    const direct = await this.#direct?.catch(() => undefined);
+    await direct?.close();
+  }
+
   /** False when a part of it cannot be read. */
-  async #readsWell(into: Uint8Array, range: ByteRange): Promise<boolean> {
+  async #readsWell(into: Uint8Array, range: ByteRange, from: Pick<ReadBack, 'read'> = this.#source): Promise<boolean> {
     try {
-      await this.#source.read(into, range.offset);
+      await from.read(into, range.offset);
     } catch (error) {
       if (isMediumError(error)) return false;
       throw error;
@@ -95,33 +124,30 @@ export class SourceReader {
     return true;
   }
 
-  async #readAll(into: Uint8Array, range: ByteRange, bad: ByteRange[]): Promise<void> {
-    if (await this.#readsWell(into, range)) return;
-    if (this.#policy === 'fail') await this.#source.read(into, range.offset);
-    else await this.#narrow(into, range, bad);
-  }
-
   /** Halves what fails until single sectors are left. */
   async #narrow(into: Uint8Array, range: ByteRange, bad: ByteRange[]): Promise<void> {
     const { sectorSize } = this.#source;
     const middle = Math.ceil(range.length / 2 / sectorSize) * sectorSize;
     if (middle >= range.length) return this.#readSector(into, range, bad);
+    const direct = await this.#past();
     for (const [start, stop] of [
       [0, middle],
       [middle, range.length],
     ] as const) {
+      const part = into.subarray(start, stop);
       const half = { offset: range.offset + start, length: stop - start };
-      if (!(await this.#readsWell(into.subarray(start, stop), half))) await this.#narrow(into.subarray(start, stop), half, bad);
+      if (!(await this.#readsWell(part, half, direct))) await this.#narrow(part, half, bad);
     }
   }
 
   async #readSector(into: Uint8Array, sector: ByteRange, bad: ByteRange[]): Promise<void> {
+    const direct = await this.#past();
     let cause: unknown;
     // In the middle of a bad area nobody waits for every sector three times.
-    const attempts = this.#badInARow > 1 << 16 ? 1 : ATTEMPTS;
+    const attempts = this.#badInARow > LONG_RUN ? 1 : ATTEMPTS;
     for (let attempt = 0; attempt < attempts; attempt++) {
       try {
-        await this.#direct.read(into, sector.offset);
+        await direct.read(into, sector.offset);
         this.#badInARow = 0;
         return;
       } catch (error) {
@@ -129,20 +155,37 @@ export class SourceReader {
         cause = error;
       }
     }
+    if (this.#policy === 'fail') {
+      this.#bad.push(sector);
+      throw new SourceUnreadableError(this.#source.name, sector, this.#source.sectorSize, cause);
+    }
     into.fill(0);
     bad.push(sector);
     this.#badInARow += sector.length;
     if (this.#badInARow >= SUSPICIOUS) await this.#checkStillThere(sector, cause);
   }
 
+  /** One sector that can be read is enough: what was read before, else the first, the middle, the last one. */
   async #checkStillThere(sector: ByteRange, cause: unknown): Promise<void> {
     this.#badInARow = 0;
-    try {
-      await this.#direct.read(new Uint8Array(this.#source.sectorSize), this.#lastGood ?? 0);
-    } catch (error) {
-      if (!isMediumError(error)) throw error;
-      throw new SourceGoneError(this.#source.name, sector.offset, cause);
+    const { size, sectorSize, name } = this.#source;
+    const direct = await this.#past();
+    const known = this.#lastGood === undefined ? [] : [this.#lastGood];
+    for (const place of [...known, 0, size / 2, size - sectorSize]) {
+      try {
+        await direct.read(new Uint8Array(sectorSize), Math.floor(place / sectorSize) * sectorSize);
+        return;
+      } catch (error) {
+        if (!isMediumError(error)) throw error;
+      }
     }
+    throw new SourceGoneError(name, sector.offset, cause);
+  }
+
+  #past(): Promise<Pick<ReadBack, 'read' | 'close'>> {
+    this.#direct ??=
+      this.#openDirect?.() ?? Promise.resolve({ read: this.#source.read.bind(this.#source), close: async () => {} });
+    return this.#direct;
   }
 }
 

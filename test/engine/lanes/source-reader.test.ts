@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ByteRange, ImageSource } from '../../../src/engine/image/contract.ts';
 import { ImageIoError } from '../../../src/engine/image/errors.ts';
-import { SourceGoneError, SourceReader } from '../../../src/engine/lanes/source-reader.ts';
+import { SourceGoneError, SourceReader, SourceUnreadableError } from '../../../src/engine/lanes/source-reader.ts';
 import { random } from '../image/random.ts';
 import { failingSource } from './failing-source.ts';
 
@@ -83,8 +83,12 @@ test('what nobody uses between two ranges may fail', async () => {
 test('without a policy the first sector that fails ends the copy, with its place', async () => {
   const reader = new SourceReader(failingSource(memory(), [{ offset: 2 * MiB + 512, length: 1 }]));
   const error = await thrown(() => reader.read(new Uint8Array(MiB), 2 * MiB, [{ offset: 2 * MiB, length: MiB }]));
-  assert.instance(error, ImageIoError);
-  assert.is((error as ImageIoError).data.operation, 'read');
+  assert.instance(error, SourceUnreadableError);
+  const { data, message, todo } = error as SourceUnreadableError;
+  assert.equal(data, { source: 'memory', offset: 2 * MiB + 512, length: 512 });
+  assert.match(message, '512 bytes at byte 2097664 (sector 4097) of memory');
+  assert.match(todo, '--on-read-error zero');
+  assert.equal(reader.bad, [{ offset: 2 * MiB + 512, length: 512 }]);
 });
 
 test('a sector that comes back when it is tried again is not lost', async () => {
@@ -124,6 +128,52 @@ test('a source that has gone is never made up with zeros', async () => {
     });
     assert.instance(error, kind);
   }
+});
+
+/** A source that remembers what was read, as the page cache does, and one past it. */
+function cached(gone: () => boolean): { readonly source: ImageSource; readonly direct: ImageSource } {
+  const direct = {
+    ...memory(),
+    read: async (into: Uint8Array, offset: number) => (gone() ? failing : memory()).read(into, offset),
+  };
+  const failing = failingSource(memory(), [{ offset: 0, length: SIZE }]);
+  const known = new Set<number>();
+  const source: ImageSource = {
+    ...memory(),
+    async read(into, offset) {
+      if (known.has(offset)) return memory().read(into, offset);
+      await direct.read(into, offset);
+      known.add(offset);
+    },
+  };
+  return { source, direct };
+}
+
+test('what the cache remembers of a source that has gone does not pass for a source that is there', async () => {
+  let gone = false;
+  const { source, direct } = cached(() => gone);
+  let closed = 0;
+  const openDirect = async () => ({
+    read: (into: Uint8Array, offset: number) => direct.read(into, offset),
+    close: async () => void closed++,
+  });
+  const reader = new SourceReader(source, { policy: 'zero', openDirect });
+  await reader.read(new Uint8Array(MiB), 0, [{ offset: 0, length: MiB }]);
+  gone = true;
+  await reader.read(new Uint8Array(MiB), 0, [{ offset: 0, length: MiB }]);
+  const last = { offset: SIZE - 4096, length: 4096 };
+  await reader.read(new Uint8Array(4096), last.offset, [last]);
+  assert.instance(await thrown(() => reader.settle()), SourceGoneError);
+  await reader.close();
+  assert.is(closed, 1);
+});
+
+test('a source of which only the beginning is lost is not taken for gone', async () => {
+  const bad = { offset: 0, length: 2 * MiB };
+  const reader = new SourceReader(failingSource(memory(4096), [bad]), { policy: 'zero' });
+  for (let at = 0; at < 2 * MiB; at += MiB) await reader.read(new Uint8Array(MiB), at, [{ offset: at, length: MiB }]);
+  await reader.settle();
+  assert.equal(reader.bad, [bad]);
 });
 
 test('a long bad area in a source that is otherwise alive is lost alone, and not waited for sector by sector', async () => {

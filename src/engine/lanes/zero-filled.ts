@@ -1,0 +1,33 @@
+/** A view of a failing source for whoever looks for structures that have copies or checksums of their own. */
+import type { ByteRange, ImageSource } from '../image/contract.ts';
+import { SourceReader } from './source-reader.ts';
+
+export interface ZeroFilled {
+  /** Sectors that cannot be read are zeros in it. Closing it does nothing. */
+  readonly image: ImageSource;
+  /** Those that were met so far. @throws SourceGoneError when nothing can be read any more */
+  bad(): Promise<readonly ByteRange[]>;
+}
+
+export function zeroFilled(source: ImageSource): ZeroFilled {
+  const reader = new SourceReader(source, { policy: 'zero' });
+  const image: ImageSource = {
+    name: source.name,
+    size: source.size,
+    sectorSize: source.sectorSize,
+    ...(source.sectorSizeAssumed === undefined ? {} : { sectorSizeAssumed: source.sectorSizeAssumed }),
+    physicalSectorSize: source.physicalSectorSize,
+    extents: () => source.extents(),
+    async read(into, offset) {
+      await reader.read(into, offset, [{ offset, length: into.length }]);
+    },
+    close: async () => {},
+  };
+  return {
+    image,
+    async bad() {
+      await reader.settle();
+      return reader.bad;
+    },
+  };
+}
