@@ -1,4 +1,5 @@
 /** Which bytes of the target are copied, zeroed and discarded. Pure; offsets are bytes. */
+import type { ByteRange } from '../image/contract.ts';
 import { entryRange, unpartitionedRanges } from '../layout/table-space.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { Allocation, Contents } from './contents.ts';
@@ -26,16 +27,29 @@ export function workOf(
   const free = unite((each) => each.unused);
   const gaps = exact ? gapsOf(source, layout, targetSize) : IntervalSet.empty;
   const withheld = IntervalSet.of({ offset: 0, length: layout.withheld });
+  // What another file system left there would be taken for this part's: blkid looks at both ends, and so do we.
+  const stale = free.intersect(IntervalSet.of(...layout.copied.flatMap(({ range }) => edgesOf(range))));
   const copy = unite((each) => each.data)
     .union(layout.loaders)
     .union(gaps.intersect(allocation.data))
     .subtract(withheld);
   const zero = unite((each) => each.zero)
     .union(gaps.intersect(allocation.zero))
-    .union(unused === 'zero' ? free : IntervalSet.empty)
+    .union(unused === 'zero' ? free : stale)
     .subtract(withheld)
     .subtract(copy);
-  return { copy, zero, discard: unused === 'discard' ? free : IntervalSet.empty };
+  return { copy, zero, discard: unused === 'discard' ? free.subtract(zero) : IntervalSet.empty };
+}
+
+/** Where file systems and containers have their signatures. */
+const EDGE = 1 << 20;
+
+function edgesOf({ offset, length }: ByteRange): ByteRange[] {
+  const size = Math.min(EDGE, length);
+  return [
+    { offset, length: size },
+    { offset: offset + length - size, length: size },
+  ];
 }
 
 /** The space between partitions that belongs to nobody on either disk. */

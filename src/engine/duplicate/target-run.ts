@@ -12,7 +12,7 @@ import { regionWriter, writeContainer } from '../profile/container-write.ts';
 import type { Bundle } from '../profile/model.ts';
 import { guard } from '../protect/guard.ts';
 import { checkRegions, hashRegions } from '../protect/hash.ts';
-import type { IntervalSet } from '../protect/intervals.ts';
+import { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
 import { personalizeTarget } from './apply-persona.ts';
 import { Checkpoints } from './checkpoints.ts';
@@ -39,6 +39,9 @@ export interface TargetRunOptions {
   /** Milliseconds between two checkpoints. */
   readonly checkpointEvery?: number | undefined;
 }
+
+/** Smaller pieces find their place by themselves. */
+const WORTH_RESERVING = 1 << 16;
 
 /**
  * Opens the target, checks that the plan still holds, and fences it. Afterwards `close` must be called.
@@ -67,6 +70,8 @@ export class TargetRun {
   #resumption: Resumption | undefined;
   #checkpoints: Checkpoints;
   #sink: Sink | undefined;
+  /** What read as zeros before the copy. */
+  #holes = IntervalSet.empty;
   #sets: Pick<ClonePlan, 'copy' | 'zero' | 'discard'>;
 
   constructor(plan: ClonePlan, disk: OpenImage, options: TargetRunOptions) {
@@ -84,6 +89,7 @@ export class TargetRun {
     const { regions, identity } = plan;
     const standing = regions.filter((region) => region.name !== identity.write?.region.name);
     await this.#remember(standing);
+    if (!plan.delta) await this.#reserve();
     this.#options.signal?.throwIfAborted();
     this.#phase('fence', 'Fencing the target: from here on it does not boot until everything is done');
     this.#tell('fenced');
@@ -94,9 +100,25 @@ export class TargetRun {
       await this.#checkRegions();
       await this.#remember(regions);
     }
-    if (plan.delta) {
-      const holes = (await allocationOf(this.#disk)).zero;
-      this.#sets = { copy: plan.copy, zero: plan.zero.subtract(holes), discard: plan.discard };
+    // After the fence, which writes where the copy will go.
+    this.#holes = (await allocationOf(this.#disk)).zero;
+    this.#sets = { copy: plan.copy, zero: plan.zero.subtract(this.#holes), discard: plan.discard };
+  }
+
+  /** Space that is set aside before is found in one piece, and missing space is noticed before anything is written. */
+  async #reserve(): Promise<void> {
+    if (this.#target.reserve === undefined) return;
+    const holes = (await allocationOf(this.#disk)).zero;
+    for (const { offset, length } of this.plan.copy.intersect(holes)) {
+      if (length >= WORTH_RESERVING) await this.#target.reserve(offset, length);
+    }
+  }
+
+  /** Gives back what was set aside and turned out to be zeros. */
+  async #giveBack(): Promise<void> {
+    const fresh = this.plan.copy.intersect(this.#holes);
+    for (const range of fresh.intersect((await allocationOf(this.#disk)).zero)) {
+      if (range.length >= WORTH_RESERVING) await this.#target.zero(range.offset, range.length);
     }
   }
 
@@ -121,6 +143,7 @@ export class TargetRun {
   async finish(bad: IntervalSet): Promise<CloneResult> {
     const { plan } = this;
     this.#phase('flush', 'Waiting until everything is on stable storage');
+    await this.#giveBack();
     await this.#checkpoints.finish();
     const { sums } = this.sink;
     const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
@@ -210,6 +233,7 @@ export class TargetRun {
     return new Sink(guard(this.#target, kept), {
       ...(resumption?.durable === undefined ? {} : { durable: resumption.durable }),
       compares: (range) => plan.delta || resumption?.isDirty(range) === true,
+      isHole: (range) => this.#holes.covers(range),
       skipBad: plan.readErrors === 'skip',
       onPiece: (record) => this.#checkpoints.add(record),
     });

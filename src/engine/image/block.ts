@@ -11,6 +11,7 @@ import {
 } from '../native/libc.ts';
 import type { Extent } from './contract.ts';
 import { DescriptorImage } from './descriptor-image.ts';
+import { openDirect } from './direct.ts';
 import { ImageIoError, openFailed, ReadOnlyImageError } from './errors.ts';
 import type { OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
@@ -22,7 +23,9 @@ export class BlockImage extends DescriptorImage {
     const file = await open(path, flags).catch(openFailed(path));
     try {
       if (mode === 'write' && isReadOnlyDevice(file.fd)) throw new ReadOnlyImageError(path);
-      return new BlockImage({ name: path, path, ...blockGeometry(file.fd), file, io: io(file) });
+      const geometry = blockGeometry(file.fd);
+      const direct = mode === 'read' ? undefined : await openDirect(path, constants.O_RDWR);
+      return new BlockImage({ name: path, path, ...geometry, file, direct, io });
     } catch (cause) {
       await file.close();
       throw cause instanceof ReadOnlyImageError ? cause : new ImageIoError(path, 'examine', { cause });

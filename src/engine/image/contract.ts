@@ -54,6 +54,8 @@ export interface ReadBack {
  * - `write` writes the whole of `from` or throws; a short write is continued or an error, never ignored.
  * - `zero` makes the range read as zeros, deallocating where the medium can; `discard` gives the range back (content undefined).
  * - `startWriteback` is a hint to begin writing the range to the medium; it never throws for lack of support.
+ * - `reserve` sets space aside for a range that is about to be written, where the medium has to find some; what the range holds
+ *   stays. It fails as a write would when there is none.
  * - `flush` returns when everything written before is on stable storage.
  * - `readBack` opens the medium for verification; the caller has flushed before.
  * - `openWindow` shows the range to the kernel as a block device. The caller has flushed before, and writes nothing itself to
@@ -64,6 +66,7 @@ export interface ImageTarget extends ImageSource {
   zero(offset: number, length: number): Promise<void>;
   discard(offset: number, length: number): Promise<void>;
   startWriteback(offset: number, length: number): Promise<void>;
+  reserve?(offset: number, length: number): Promise<void>;
   flush(): Promise<void>;
   readBack(): Promise<ReadBack>;
   /** Kernel tools get to see nothing else of an image; of a target, they get it from the guard, which checks the range. */

@@ -2,6 +2,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
+import { isPageAligned, PAGE } from './aligned.ts';
 import type { ByteRange, Extent, ReadBack, Window } from './contract.ts';
 import { ImageIoError, type ImageOperation } from './errors.ts';
 import { attachLoop } from './loop.ts';
@@ -16,7 +17,9 @@ export interface DescriptorImageOptions {
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
   readonly file: FileHandle;
-  readonly io: RawIo;
+  /** The same, past the page cache: whole pages from aligned memory are written through it. */
+  readonly direct?: FileHandle | undefined;
+  readonly io: (file: FileHandle) => RawIo;
 }
 
 const ZEROS = 1 << 20;
@@ -34,6 +37,8 @@ export abstract class DescriptorImage implements OpenImage {
   readonly sectorSizeAssumed: boolean = false;
   readonly #file: FileHandle;
   readonly #io: RawIo;
+  readonly #direct: FileHandle | undefined;
+  #directIo: RawIo | undefined;
   /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
@@ -45,7 +50,9 @@ export abstract class DescriptorImage implements OpenImage {
     this.sectorSize = options.sectorSize;
     this.physicalSectorSize = options.physicalSectorSize;
     this.#file = options.file;
-    this.#io = options.io;
+    this.#io = options.io(options.file);
+    this.#direct = options.direct;
+    this.#directIo = options.direct && options.io(options.direct);
   }
 
   abstract extents(): AsyncIterable<Extent>;
@@ -75,7 +82,26 @@ export abstract class DescriptorImage implements OpenImage {
 
   async write(from: Uint8Array, offset: number): Promise<void> {
     this.check('write', offset, from.length);
+    if (this.#directIo !== undefined && isPageAligned(from) && this.#wholePages(offset, from.length)) {
+      if (await this.#writeDirect(this.#directIo, from, offset)) return;
+    }
     await writeFully(this.#io, this.name, from, offset);
+  }
+
+  /** Copying through the page cache costs several times the CPU. False when the medium does not take it after all. */
+  async #writeDirect(io: RawIo, from: Uint8Array, offset: number): Promise<boolean> {
+    try {
+      await writeFully(io, this.name, from, offset);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ImageIoError) || (error.cause as NodeJS.ErrnoException | undefined)?.code !== 'EINVAL') throw error;
+      this.#directIo = undefined;
+      return false;
+    }
+  }
+
+  #wholePages(offset: number, length: number): boolean {
+    return offset % PAGE === 0 && length % PAGE === 0;
   }
 
   async zero(offset: number, length: number): Promise<void> {
@@ -94,6 +120,7 @@ export abstract class DescriptorImage implements OpenImage {
   /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
   async startWriteback(offset: number, length: number): Promise<void> {
     this.check('write', offset, length);
+    if (this.#directIo !== undefined && this.#wholePages(offset, length)) return;
     try {
       await this.#track(startWriteback(this.fd, offset, length));
     } catch (error) {
@@ -117,8 +144,13 @@ export abstract class DescriptorImage implements OpenImage {
   }
 
   close(): Promise<void> {
-    this.#closing ??= Promise.allSettled(this.#running).then(() => this.#file.close());
+    this.#closing ??= Promise.allSettled(this.#running).then(() => this.#closeAll());
     return this.#closing;
+  }
+
+  async #closeAll(): Promise<void> {
+    await this.#direct?.close();
+    await this.#file.close();
   }
 
   /** @throws ImageIoError when the image was closed or the range does not lie inside it. */

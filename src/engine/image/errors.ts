@@ -1,7 +1,7 @@
 /** What can go wrong with an image. Offsets and lengths are bytes. */
 import { ConnectionLostError, CorruptInputError, IoError, RefusedError, UsageError } from '../errors.ts';
 
-export type ImageOperation = 'open' | 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'lock' | 'examine';
+export type ImageOperation = 'open' | 'read' | 'write' | 'reserve' | 'zero' | 'discard' | 'flush' | 'lock' | 'examine';
 
 /** A system call on an image failed, or moved fewer bytes than it should. */
 export class ImageIoError extends IoError {
@@ -38,6 +38,7 @@ const hints: Record<ImageOperation, string> = {
   open: 'Check that the path exists and that you may open it; block devices need root.',
   read: 'Check the medium and its cable: the kernel log (dmesg) names the failing sector.',
   write: 'Check the medium and the free space of the file system that holds the file, then run the same command again.',
+  reserve: 'Make space on the file system that holds the file, then run the same command again.',
   zero: 'Check the medium and the free space of the file system that holds the file, then run the same command again.',
   discard: 'Check the medium, or leave --unused at "skip".',
   flush: 'What was written may not have reached the medium. Check it (dmesg), then run the same command again.',

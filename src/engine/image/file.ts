@@ -1,9 +1,10 @@
 /** A raw disk image in a regular file. Holes are zeros and stay holes. */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { punchHole, SystemCallError, seekData, seekHole } from '../native/libc.ts';
+import { punchHole, reserveSpace, SystemCallError, seekData, seekHole } from '../native/libc.ts';
 import { PAGE } from './aligned.ts';
 import type { Extent } from './contract.ts';
 import { DescriptorImage } from './descriptor-image.ts';
+import { openDirect } from './direct.ts';
 import { ImageIoError, openFailed } from './errors.ts';
 import type { OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
@@ -16,7 +17,19 @@ export class FileImage extends DescriptorImage {
   static async open(path: string, mode: OpenMode, io: (file: FileHandle) => RawIo = rawIo): Promise<FileImage> {
     const file = await open(path, mode === 'read' ? constants.O_RDONLY : constants.O_RDWR).catch(openFailed(path));
     const { size } = await file.stat();
-    return new FileImage({ name: path, path, size, sectorSize: SECTOR, physicalSectorSize: PAGE, file, io: io(file) });
+    const direct = mode === 'read' ? undefined : await openDirect(path, constants.O_RDWR);
+    return new FileImage({ name: path, path, size, sectorSize: SECTOR, physicalSectorSize: PAGE, file, direct, io });
+  }
+
+  async reserve(offset: number, length: number): Promise<void> {
+    this.check('reserve', offset, length);
+    await this.call('reserve', offset, length, async () => {
+      try {
+        await reserveSpace(this.fd, offset, length);
+      } catch (error) {
+        if (!(error instanceof SystemCallError) || !['EOPNOTSUPP', 'ENOSYS'].includes(error.errnoName)) throw error;
+      }
+    });
   }
 
   override async *extents(): AsyncIterable<Extent> {

@@ -69,6 +69,11 @@ export class PartImage implements OpenImage {
     await this.#disk.startWriteback(this.#range.offset + offset, length);
   }
 
+  async reserve(offset: number, length: number): Promise<void> {
+    this.#check('reserve', offset, length);
+    await this.#disk.reserve?.(this.#range.offset + offset, length);
+  }
+
   async flush(): Promise<void> {
     this.#check('flush', 0, 0);
     await this.#disk.flush();

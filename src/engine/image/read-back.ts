@@ -8,6 +8,7 @@ import { blockGeometry, dropCache, residentPages } from '../native/libc.ts';
 import { alignedBuffers, isPageAligned, PAGE } from './aligned.ts';
 import type { CacheBypass, ReadBack } from './contract.ts';
 import { type DeviceNode, existingNodes } from './devices.ts';
+import { openDirect } from './direct.ts';
 import { ImageIoError, isMediumError, openFailed } from './errors.ts';
 import { checkRange, rawIo, readFully } from './raw-io.ts';
 import { storageBelow } from './storage.ts';
@@ -20,7 +21,7 @@ const MINCORE_STEP = 1 << 30;
 
 /** `size` is the image's, in bytes. @throws ImageIoError when the path cannot be opened for reading. */
 export async function openReadBack(path: string, size: number): Promise<ReadBack> {
-  const direct = await openDirect(path);
+  const direct = await openDirect(path, constants.O_RDONLY);
   const file = direct ?? (await open(path, constants.O_RDONLY).catch(openFailed(path)));
   try {
     // Where O_DIRECT is accepted and then done through the cache after all (FUSE, ext4 with data=journal), dropping helps.
@@ -126,16 +127,6 @@ class FileReadBack implements ReadBack {
     } catch (cause) {
       throw new ImageIoError(this.#path, 'read', { offset, length: pages.length, cause });
     }
-  }
-}
-
-/** Undefined where the file system has no O_DIRECT (tmpfs before Linux 6.6, some FUSE and network file systems). */
-async function openDirect(path: string): Promise<FileHandle | undefined> {
-  try {
-    return await open(path, constants.O_RDONLY | constants.O_DIRECT);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EINVAL') return undefined;
-    throw new ImageIoError(path, 'open', { cause });
   }
 }
 

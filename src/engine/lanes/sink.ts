@@ -23,6 +23,8 @@ export interface SinkOptions {
   /** Whether the target may hold the range already: then it is read first, and written only where it differs. */
   readonly compares?: (range: ByteRange) => boolean;
   readonly durable?: DurablePieces;
+  /** Whether the range read as zeros before the copy began, so that zeros need not be written there. */
+  readonly isHole?: (range: ByteRange) => boolean;
   /** Bytes of the source that cannot be read keep what the target has there; otherwise they become zeros. */
   readonly skipBad?: boolean;
   /** Called when a piece stands on the target as the source has it; it is not flushed yet. */
@@ -131,7 +133,8 @@ export class Sink {
     for (const run of runsOf(bytes)) {
       const size = run.end - run.start;
       if (run.zero) {
-        await this.#target.zero(offset + run.start, size);
+        const range = { offset: offset + run.start, length: size };
+        if (this.#options.isHole?.(range) !== true) await this.#target.zero(range.offset, size);
         this.#sums.zeroed += size;
       } else {
         await this.#target.write(bytes.subarray(run.start, run.end), offset + run.start);

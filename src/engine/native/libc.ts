@@ -104,6 +104,11 @@ export async function punchHole(fd: number, offset: number, length: number): Pro
   await call('fallocate', fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
+/** Sets space aside for a range of a regular file; what it holds stays. EOPNOTSUPP where the file system cannot. */
+export async function reserveSpace(fd: number, offset: number, length: number): Promise<void> {
+  await call('fallocate', fd, FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 const SYNC_FILE_RANGE_WRITE = 2;
 
 /** Starts writing the dirty pages of the range to the medium without waiting for them. */

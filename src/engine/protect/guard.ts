@@ -36,6 +36,10 @@ export function guard(target: ImageTarget, regions: readonly Region[]): GuardedT
       await target.discard(offset, length);
     },
     startWriteback: (offset: number, length: number) => target.startWriteback(offset, length),
+    async reserve(offset: number, length: number) {
+      check('a reservation', { offset, length });
+      await target.reserve?.(offset, length);
+    },
     flush: () => target.flush(),
     readBack: () => target.readBack(),
     openWindow,
