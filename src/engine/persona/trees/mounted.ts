@@ -1,16 +1,13 @@
 /**
- * A target's file systems, mounted in a mount namespace of their own that a child process holds. The child waits on a pipe
- * from this process: when doppel ends, however it ends, the child ends, and the kernel takes the mounts down with it.
+ * A target's file systems, mounted in a mount namespace of their own, so that the host never sees them and they go away with doppel,
+ * however it ends.
  */
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import type { Readable, Writable } from 'node:stream';
-import { ReadOnlyTreeError, ToolFailedError, UnsupportedFileSystemError, UnusableFileError } from '../errors.ts';
+import { ReadOnlyTreeError, UnsupportedFileSystemError, UnusableFileError } from '../errors.ts';
 import type { FileState, WritableTree } from '../tree.ts';
 import { CompositeTree, depth } from './composite.ts';
 import { DirectoryTree } from './directory.ts';
 import { FatTree } from './fat.ts';
-import { missingTool, runTool } from './tool.ts';
+import { MountNamespace } from './namespace.ts';
 
 export interface MountRequest {
   /** Block device that holds exactly the file system: a loop window, never a whole disk. */
@@ -62,7 +59,7 @@ export async function openMountedSystem(request: MountedSystemRequest): Promise<
       type === 'btrfs' ? 'btrfs cannot be mounted beside its copy yet' : 'only ext2, ext3, ext4 and XFS are supported';
     if (!Object.hasOwn(optionsByType, type)) throw new UnsupportedFileSystemError(type, device, reason);
   }
-  const namespace = await Namespace.open();
+  const namespace = await MountNamespace.open();
   try {
     const system = await mountAll(namespace, request);
     return new MountedSystem(system.tree, system.rootPath, namespace, system.mountPoints, request.readOnly);
@@ -73,20 +70,22 @@ export async function openMountedSystem(request: MountedSystemRequest): Promise<
 }
 
 async function mountAll(
-  namespace: Namespace,
+  namespace: MountNamespace,
   request: MountedSystemRequest,
 ): Promise<{ tree: WritableTree; rootPath: string; mountPoints: string[] }> {
   const root = `${base}/root`;
-  await namespace.run('mount', ['-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
-  await namespace.run('mkdir', [root]);
-  await namespace.run('mount', mountArguments(request.root, root, request.root.readOnly ?? request.readOnly));
+  await namespace.run(
+    ['mount', '-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base],
+    ['mkdir', root],
+    ['mount', ...mountArguments(request.root, root, request.root.readOnly ?? request.readOnly)],
+  );
   const mountPoints = [root];
   const rootPath = namespace.path(root);
   const main = new DirectoryTree(rootPath);
   for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
     // Resolved inside the root: a link to "/" or to the host leads to the root's own "/" at most, and that is refused.
     const place = await directoryAt(main, mount.mountPoint);
-    await namespace.run('mount', mountArguments(mount, root + place, mount.readOnly ?? request.readOnly));
+    await namespace.run(['mount', ...mountArguments(mount, root + place, mount.readOnly ?? request.readOnly)]);
     mountPoints.push(root + place);
   }
   if (!request.esp) return { tree: main, rootPath, mountPoints };
@@ -113,84 +112,21 @@ function mountArguments({ device, type }: MountRequest, place: string, readOnly:
   return ['-n', '-c', '-t', type, '-o', `${own},nosuid,nodev,noexec,noatime`, '--', device, place];
 }
 
-/**
- * The new namespace begins with copies of all mounts of the host. They are let go, but for what the tools here need: else a file
- * system that the host unmounts meanwhile would live on in here, with its device busy and its last writes not yet on the disk.
- */
-const holder = `
-mounts=$(cat /proc/self/mountinfo)
-while read -r _ _ _ _ at _; do
-  at=$(printf %b "$at")
-  case "$at" in
-    / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/* | /usr | /usr/* | /bin | /sbin | /lib* | /etc | /etc/* | /nix | /nix/* | /gnu | /gnu/*) ;;
-    *) umount -n -l "$at" 2>/dev/null ;;
-  esac
-done <<END
-$mounts
-END
-echo ready && read -r _
-exit 0`;
-
-/** A child in a mount namespace of its own, and commands run in it. */
-class Namespace {
-  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
-  readonly #ended: Promise<unknown>;
-
-  constructor(child: ChildProcessByStdio<Writable, Readable, Readable>) {
-    this.#child = child;
-    this.#ended = once(child, 'close');
-    // Writing to a child that is gone must not end the process; close() learns it from the exit.
-    child.stdin.on('error', () => {});
-  }
-
-  static async open(): Promise<Namespace> {
-    const args = ['--mount', '--propagation', 'slave', '--', 'sh', '-c', holder];
-    // A session of its own: Ctrl-C reaches doppel, which then closes what it opened, and not the holder of the mounts.
-    const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, cwd: '/' });
-    const namespace = new Namespace(child);
-    let said = '';
-    child.stderr.on('data', (data: Buffer) => {
-      if (said.length < 4096) said += data.toString('utf8');
-    });
-    const ready = new Promise<void>((resolve, reject) => {
-      child.once('error', (error: NodeJS.ErrnoException) =>
-        reject(
-          error.code === 'ENOENT'
-            ? missingTool('unshare')
-            : new ToolFailedError('unshare', args, String(error.code), error.message, error),
-        ),
-      );
-      child.once('close', (code, signal) => reject(new ToolFailedError('unshare', args, String(signal ?? `exit ${code}`), said)));
-      child.stdout.once('data', () => resolve());
-    });
-    await ready;
-    return namespace;
-  }
-
-  /** Where a path of the namespace is seen from outside. */
-  path(inside: string): string {
-    return `/proc/${this.#child.pid}/root${inside}`;
-  }
-
-  async run(tool: string, args: readonly string[]): Promise<void> {
-    await runTool('nsenter', [`--mount=/proc/${this.#child.pid}/ns/mnt`, '--', tool, ...args]);
-  }
-
-  async close(): Promise<void> {
-    this.#child.stdin.end();
-    await this.#ended;
-  }
-}
-
 class MountedSystem implements MountedTree {
   readonly rootPath: string;
   readonly #tree: WritableTree;
-  readonly #namespace: Namespace;
+  readonly #namespace: MountNamespace;
   readonly #mountPoints: readonly string[];
   readonly #readOnly: boolean;
   #closing: Promise<void> | undefined;
 
-  constructor(tree: WritableTree, rootPath: string, namespace: Namespace, mountPoints: readonly string[], readOnly: boolean) {
+  constructor(
+    tree: WritableTree,
+    rootPath: string,
+    namespace: MountNamespace,
+    mountPoints: readonly string[],
+    readOnly: boolean,
+  ) {
     this.#tree = tree;
     this.rootPath = rootPath;
     this.#namespace = namespace;
@@ -228,8 +164,8 @@ class MountedSystem implements MountedTree {
     try {
       for (const place of [...this.#mountPoints].reverse()) {
         // umount does not report what could not be written back; syncfs does.
-        if (!this.#readOnly) await this.#namespace.run('sync', ['-f', place]);
-        await this.#namespace.run('umount', ['-n', '-c', place]);
+        const sync = this.#readOnly ? [] : [['sync', '-f', place] as const];
+        await this.#namespace.run(...sync, ['umount', '-n', '-c', place]);
       }
     } finally {
       await this.#namespace.close();
