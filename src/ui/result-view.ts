@@ -3,7 +3,7 @@ import type { ClonePlan } from '../engine/duplicate/plan.ts';
 import type { CloneOutcome, CloneResult, Damage, DamagedPart } from '../engine/duplicate/result.ts';
 import { ExitCode } from '../engine/errors.ts';
 import { errorDocument, errorText, exitCodeOf } from './errors.ts';
-import { formatBytes, formatDuration, formatRate } from './format.ts';
+import { formatBytes, formatDuration, formatRate, printable } from './format.ts';
 import { planDocument } from './plan-view.ts';
 import { style } from './style.ts';
 import { facts } from './table.ts';
@@ -20,6 +20,7 @@ const bypasses: Readonly<Record<CloneResult['verified'], string>> = {
 
 /** Paths listed; the rest is counted. `--json` has them all. */
 const SHOWN_FILES = 20;
+const SHOWN_RANGES = 6;
 
 /** What happened to each target. */
 export function cloneTexts(outcomes: readonly Outcome[]): string {
@@ -36,9 +37,11 @@ export function cloneText(plan: ClonePlan, result: CloneResult): string {
   const { source, target, sourceSystem, identity } = plan;
   const was = sourceSystem?.hostname ?? source.path;
   const is = identity.bundle?.resolved.host;
+  const damaged = result.unreadable.bytes > 0;
   const amount = (name: string, bytes: number) => (bytes === 0 ? [] : [[name, formatBytes(bytes)] as const]);
   return [
-    `${target.path} holds the parts of ${source.path}${is === undefined ? `: a twin of ${was}` : `, and is ${is}`}.\n`,
+    `${target.path} holds ${damaged ? 'what could be read' : 'the parts'} of ${source.path}${is === undefined ? `: a twin of ${was}` : `, and is ${is}`}.\n`,
+    ...(damaged ? [`${style(['red', 'bold'], `It is NOT whole: ${lostWords(result.unreadable)}, see below.`)}\n\n`] : []),
     facts([
       [
         'Written',
@@ -55,26 +58,51 @@ export function cloneText(plan: ClonePlan, result: CloneResult): string {
       ],
       ...result.regions.map(({ name, sha256 }) => ['Protected', `${name}: unchanged, sha256 ${sha256.slice(0, 16)}…`] as const),
     ]),
-    ...(result.unreadable.bytes === 0 ? [] : [damageText(plan, result.unreadable)]),
+    ...(damaged ? [damageText(plan, result.unreadable)] : []),
+    ...(result.mapProblem === undefined ? [] : [`${style(['red', 'bold'], 'No map:')} ${result.mapProblem}\n`]),
   ].join('\n');
 }
 
-function damageText({ source, readErrors }: ClonePlan, { bytes, ranges, parts }: Damage): string {
+function damageText({ source, readErrors, mapFile }: ClonePlan, damage: Damage): string {
+  const { ranges, parts } = damage;
   const instead = readErrors === 'skip' ? 'the target keeps there what it had' : 'the target has zeros there';
-  const heading = `DATA LOST: ${bytes} bytes of ${source.path} in ${ranges.length} places could not be read; ${instead}.`;
-  return `${style(['red', 'bold'], heading)}\n${parts.flatMap(damagedPart).join('')}`;
+  const shown = ranges.slice(0, SHOWN_RANGES).map(({ offset, length }) => `${length} at ${offset}`);
+  const more = ranges.length - shown.length;
+  const places = `  Bytes: ${shown.join(', ')}${more > 0 ? `, and ${more} more places (--json lists all)` : ''}\n`;
+  const map = mapFile === undefined ? '' : `; ${mapFile} says where`;
+  const todo = `  Restore these files from a backup, or rescue the source with ddrescue and clone its image (--source-map)${map}.\n`;
+  return [
+    `\n${style(['red', 'bold'], `DATA LOST: ${lostWords(damage)} of ${source.path} could not be read; ${instead}.`)}\n`,
+    ...parts.flatMap(damagedPart),
+    places,
+    todo,
+  ].join('');
 }
 
-function damagedPart({ label, bytes, files, elsewhere }: DamagedPart): string[] {
-  const owners =
-    files === undefined
-      ? 'its file system cannot tell whose they are'
-      : `${files.length} files are damaged${elsewhere === 0 ? '' : `, and ${elsewhere} bytes belong to no file (the file system's own, or directories)`}`;
-  const shown = (files ?? []).slice(0, SHOWN_FILES).map((file) => `    ${file}\n`);
-  const more = (files?.length ?? 0) - shown.length;
+/** `1536 bytes in 2 places`. */
+function lostWords({ bytes, ranges }: Damage): string {
+  return `${bytes} bytes in ${count(ranges.length, 'place')}`;
+}
+
+function count(number: number, thing: string): string {
+  return `${number} ${thing}${number === 1 ? '' : 's'}`;
+}
+
+function damagedPart({ label, bytes, files, lost = [], elsewhere }: DamagedPart): string[] {
+  const none = elsewhere === 0 ? '' : `${elsewhere} bytes belong to no file (the file system's own structures)`;
+  const hit = files === undefined || files.length === 0 ? '' : `${count(files.length, 'file')} damaged`;
+  const owners = files === undefined ? 'nobody can tell whose they are' : [hit, none].filter((text) => text !== '').join(', ');
   return [
-    `  ${label}: ${bytes} bytes; ${owners}\n`,
-    ...shown,
+    `  ${label}: ${bytes} bytes: ${owners}\n`,
+    ...pathLines(files ?? []),
+    ...(lost.length === 0 ? [] : ['  cannot be opened any more, with all that is in them:\n', ...pathLines(lost)]),
+  ];
+}
+
+function pathLines(paths: readonly string[]): string[] {
+  const more = paths.length - SHOWN_FILES;
+  return [
+    ...paths.slice(0, SHOWN_FILES).map((path) => `    ${printable(path)}\n`),
     ...(more > 0 ? [`    and ${more} more (--json lists all)\n`] : []),
   ];
 }
@@ -94,6 +122,8 @@ export function cloneDocument(outcomes: readonly Outcome[]): object {
 export function cloneExitCode(outcomes: readonly Outcome[]): ExitCode {
   const failed = outcomes.flatMap((outcome) => ('error' in outcome ? [exitCodeOf(outcome.error) as ExitCode] : []));
   if (failed.includes(ExitCode.regionChanged)) return ExitCode.regionChanged;
-  const lost = outcomes.some((outcome) => 'result' in outcome && outcome.result.unreadable.bytes > 0);
+  const lost = outcomes.some(
+    (outcome) => 'result' in outcome && (outcome.result.unreadable.bytes > 0 || outcome.result.mapProblem !== undefined),
+  );
   return failed[0] ?? (lost ? ExitCode.io : ExitCode.done);
 }

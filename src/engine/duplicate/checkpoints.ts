@@ -48,13 +48,15 @@ export class Checkpoints {
     await this.#write();
   }
 
-  /** After an error: notes what can still be made durable. Afterwards target and journal can be closed. */
-  async rescue(): Promise<void> {
+  /** After an error: makes durable what can be, and notes it; whether that went well. Afterwards target and journal can be closed. */
+  async rescue(): Promise<boolean> {
     try {
       await this.finish();
+      return true;
     } catch (error) {
       // What went wrong first is what people are told; what is not noted is copied again.
       if (!(error instanceof DoppelError)) throw error;
+      return false;
     }
   }
 
@@ -85,8 +87,18 @@ export class Checkpoints {
       const journal = this.#journal;
       this.#journal = undefined;
       this.#pending = [];
-      await journal.remove();
-      this.#onLost(error);
+      this.#onLost(await removed(journal, error));
     }
+  }
+}
+
+/** What is left of it is true no longer: where it cannot be removed either, people are told that. */
+async function removed(journal: Journal, error: JournalError): Promise<JournalError> {
+  try {
+    await journal.remove();
+    return error;
+  } catch (worse) {
+    if (worse instanceof JournalError) return worse;
+    throw worse;
   }
 }

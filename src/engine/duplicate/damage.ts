@@ -1,6 +1,6 @@
 /** Whose the bytes were that the source could not give: by part, and by file where the file system can tell. */
-import { constants } from 'node:fs';
-import { open, readdir } from 'node:fs/promises';
+import { constants, type Dirent } from 'node:fs';
+import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DoppelError } from '../errors.ts';
 import type { ByteRange, GuardedTarget } from '../image/contract.ts';
@@ -8,10 +8,17 @@ import { slice } from '../image/slice.ts';
 import { identifyFileSystem } from '../layout/filesystems.ts';
 import { placesOfFile, SystemCallError } from '../native/libc.ts';
 import { openMountedSystem } from '../persona/trees/mounted.ts';
-import { IntervalSet } from '../protect/intervals.ts';
+import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import type { ClonePlan, PlannedPart } from './plan.ts';
 import { type Damage, type DamagedPart, noDamage } from './result.ts';
 import { mountable } from './system.ts';
+
+/** What was to be copied and could not be read. */
+export function lostOf({ copy, withheld }: Pick<ClonePlan, 'copy' | 'withheld'>, unreadable: readonly ByteRange[]): IntervalSet {
+  const bad = new IntervalBuilder();
+  for (const { offset, length } of unreadable) bad.add(offset, length);
+  return bad.build().intersect(copy.union(IntervalSet.of({ offset: 0, length: withheld })));
+}
 
 /** `bad` are bytes of the disk. Looks at the copy, read-only, as the source may not even give its directories. */
 export async function damageOf(target: GuardedTarget, plan: Pick<ClonePlan, 'parts'>, bad: IntervalSet): Promise<Damage> {
@@ -37,8 +44,8 @@ async function damagedPart(target: GuardedTarget, { number, label, range }: Plan
     const root = { device: window.device, type: fs.type };
     const mounted = await openMountedSystem({ root, mounts: [], readOnly: true });
     try {
-      const { files, owned } = await filesOn(mounted.rootPath, hit.shift(-range.offset));
-      return { ...unknown, files: files.toSorted(), elsewhere: hit.bytes - owned };
+      const { files, lost, owned } = await new Search(mounted.rootPath, hit.shift(-range.offset)).everything();
+      return { ...unknown, files, ...(lost.length === 0 ? {} : { lost }), elsewhere: hit.bytes - owned };
     } finally {
       await mounted.close();
     }
@@ -51,35 +58,92 @@ async function damagedPart(target: GuardedTarget, { number, label, range }: Plan
   }
 }
 
-/** Files and directories below `root` that have bytes in `hit` (bytes of the file system's device), and how many. */
-async function filesOn(root: string, hit: IntervalSet): Promise<{ readonly files: string[]; readonly owned: number }> {
-  const files: string[] = [];
-  let owned = IntervalSet.empty;
-  const look = async (path: string): Promise<void> => {
-    const file = await open(join(root, path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    let places: readonly ByteRange[];
+interface Owners {
+  /** Sorted; directories end in a slash. */
+  readonly files: string[];
+  /** Cannot be opened or listed any more. */
+  readonly lost: string[];
+  /** Bytes that the files have. */
+  readonly owned: number;
+}
+
+/** Looks for files and directories below `root` that have bytes in `hit` (bytes of the file system's device). */
+class Search {
+  readonly #root: string;
+  readonly #hit: IntervalSet;
+  readonly #files: string[] = [];
+  readonly #lost: string[] = [];
+  #owned = IntervalSet.empty;
+
+  constructor(root: string, hit: IntervalSet) {
+    this.#root = root;
+    this.#hit = hit;
+  }
+
+  async everything(): Promise<Owners> {
+    await this.#folder('/');
+    return { files: this.#files.toSorted(), lost: this.#lost.toSorted(), owned: this.#owned.bytes };
+  }
+
+  async #folder(path: string): Promise<void> {
+    if (!(await this.#opens(path, true))) return;
+    let entries: Dirent[];
     try {
-      places = placesOfFile(file.fd);
+      entries = await readdir(join(this.#root, path), { withFileTypes: true });
     } catch (error) {
+      return this.#cannot(path, error);
+    }
+    for (const entry of entries) {
+      const inside = join(path, entry.name);
+      if (entry.isDirectory()) await this.#folder(`${inside}/`);
+      else if (entry.isFile()) await this.#opens(inside, false);
+    }
+  }
+
+  /** False when the damage keeps it from being opened. */
+  async #opens(path: string, isFolder: boolean): Promise<boolean> {
+    let file: FileHandle;
+    try {
+      file = await open(join(this.#root, path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      this.#cannot(path, error);
+      return false;
+    }
+    try {
+      this.#note(path, placesOfFile(file.fd));
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
       // Directories of some file systems do not tell.
-      if (!(error instanceof SystemCallError) || error.errnoName !== 'EOPNOTSUPP') throw error;
-      return;
+      if (!isFolder || error.errnoName !== 'EOPNOTSUPP') this.#lost.push(path);
     } finally {
       await file.close();
     }
-    const mine = IntervalSet.of(...places.filter((place) => hit.touches(place))).intersect(hit);
-    if (mine.count === 0) return;
-    files.push(path);
-    owned = owned.union(mine);
-  };
-  const walk = async (folder: string): Promise<void> => {
-    await look(folder);
-    for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) await walk(path);
-      else if (entry.isFile()) await look(path);
-    }
-  };
-  await walk('/');
-  return { files, owned: owned.bytes };
+    return true;
+  }
+
+  #note(path: string, places: readonly ByteRange[]): void {
+    const mine = places.filter((place) => this.#hit.touches(place));
+    if (mine.length === 0) return;
+    this.#files.push(path);
+    this.#owned = this.#owned.union(IntervalSet.of(...mine).intersect(this.#hit));
+  }
+
+  /** What the kernel says of damaged structures has many names (EUCLEAN, EBADMSG, EIO, EINVAL, ENOENT ...). */
+  #cannot(path: string, error: unknown): void {
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    this.#lost.push(path);
+  }
+}
+
+/** A warning with the first few of those whose the lost bytes were. */
+export function damageWords({ source, readErrors }: Pick<ClonePlan, 'source' | 'readErrors'>, { bytes, parts }: Damage): string {
+  const instead = readErrors === 'skip' ? 'were not copied' : 'are zeros on the target';
+  const whose = parts.map((part) => {
+    const { label, files, lost = [], elsewhere } = part;
+    const names = [...(files ?? []), ...lost];
+    if (names.length === 0) return `${part.bytes} bytes of ${label}${files === undefined ? '' : ' that belong to no file'}`;
+    const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
+    return `${names.slice(0, 3).join(', ')}${more} on ${label}${elsewhere > 0 ? ` and ${elsewhere} bytes of no file` : ''}`;
+  });
+  return `${bytes} bytes of ${source.path} could not be read and ${instead}: ${whose.join('; ')}`;
 }

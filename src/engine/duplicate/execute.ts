@@ -1,16 +1,16 @@
 /** Carries plans out: one read of the source goes to all targets. What fails on one target does not keep the others. */
 import { DoppelError } from '../errors.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
+import type { ReadBack } from '../image/contract.ts';
 import type { OpenImage } from '../image/open-image.ts';
-import { withUnreadable } from '../image/unreadable.ts';
+import { failingRead, withUnreadable } from '../image/unreadable.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import { SourceReader } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
-import { IntervalSet } from '../protect/intervals.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheckOne } from './preconditions.ts';
-import { writeRescueMap } from './rescue-map.ts';
+import { mapOf, writeRescueMap } from './rescue-map.ts';
 import type { CloneOutcome, CloneResult } from './result.ts';
 import { startTarget, type TargetRun } from './target-run.ts';
 
@@ -41,25 +41,43 @@ export async function executeClones(
   const { image: source } = await openSource(first.source.path, { allowInconsistent: first.inconsistent });
   try {
     await recheckOne('source', first.preconditions.source, source);
-    return await new Run(plans, first, source, options).outcomes();
+    const reader = readerFor(first, source);
+    try {
+      return await new Run(plans, first, source, reader, options).outcomes();
+    } finally {
+      await reader.close();
+    }
   } finally {
     await source.close();
   }
+}
+
+/** Past the cache only where there is one between us and the medium: servers and containers read for themselves. */
+function readerFor({ source: { kind, format }, knownBad, readErrors }: ClonePlan, source: OpenImage): SourceReader {
+  const lost = [...knownBad];
+  const openDirect = async (): Promise<Pick<ReadBack, 'read' | 'close'>> => {
+    const medium = await source.readBack();
+    return { read: failingRead(source.name, (into, offset) => medium.read(into, offset), lost), close: () => medium.close() };
+  };
+  const cached = kind !== 'nbd' && format === undefined;
+  return new SourceReader(withUnreadable(source, lost), { policy: readErrors, ...(cached ? { openDirect } : {}) });
 }
 
 class Run {
   readonly #plans: readonly ClonePlan[];
   readonly #first: ClonePlan;
   readonly #source: OpenImage;
+  readonly #reader: SourceReader;
   readonly #options: ExecuteOptions;
   readonly #onEvent: OnEvent;
   readonly #errors = new Map<ClonePlan, unknown>();
   readonly #results = new Map<ClonePlan, CloneResult>();
 
-  constructor(plans: readonly ClonePlan[], first: ClonePlan, source: OpenImage, options: ExecuteOptions) {
+  constructor(plans: readonly ClonePlan[], first: ClonePlan, source: OpenImage, reader: SourceReader, options: ExecuteOptions) {
     this.#plans = plans;
     this.#first = first;
     this.#source = source;
+    this.#reader = reader;
     this.#options = options;
     this.#onEvent = options.onEvent ?? ignoreEvents;
   }
@@ -70,42 +88,48 @@ class Run {
       await this.#guarded(plan, async () => {
         runs.push(await startTarget(plan, this.#targetOptions()));
       });
+      if (this.#plans.length > 1 && this.#errors.has(plan)) this.#warnDropped(plan, this.#errors.get(plan));
     }
     if (runs.length > 0) await this.#duplicate(runs);
+    const mapProblem = runs.length === 0 ? undefined : await this.#writeMap(runs);
     return this.#plans.map((plan) => {
       const result = this.#results.get(plan);
-      return result === undefined ? { plan, error: this.#errors.get(plan) } : { plan, result };
+      return result === undefined ? { plan, error: this.#errors.get(plan) } : { plan, result: { ...result, ...mapProblem } };
     });
   }
 
   #targetOptions() {
     const { signal, checkpointEvery } = this.#options;
-    return { source: this.#source, signal, onEvent: this.#onEvent, several: this.#plans.length > 1, checkpointEvery };
+    return {
+      source: this.#source,
+      reader: this.#reader,
+      signal,
+      onEvent: this.#onEvent,
+      several: this.#plans.length > 1,
+      checkpointEvery,
+    };
   }
 
   async #duplicate(runs: readonly TargetRun[]): Promise<void> {
-    const source = withUnreadable(this.#source, [...this.#first.knownBad]);
-    const reader = new SourceReader(source, { policy: this.#first.readErrors });
     let failure: { readonly error: unknown } | undefined;
     try {
-      await this.#copy(runs, reader);
+      await this.#copy(runs);
+      await this.#reader.settle();
     } catch (error) {
       failure = { error };
     }
-    const bad = IntervalSet.of(...reader.bad);
-    await this.#writeMap(bad, failure === undefined);
     for (const run of runs) {
       const error = run.sink.error ?? failure?.error;
       await this.#guarded(run.plan, async () => {
         if (error !== undefined) return run.closeAfter(error);
-        const result = await run.finish(bad).catch((reason: unknown) => run.closeAfter(reason));
+        const result = await run.finish().catch((reason: unknown) => run.closeAfter(reason));
         await run.close();
         this.#results.set(run.plan, result);
       });
     }
   }
 
-  async #copy(runs: readonly TargetRun[], reader: SourceReader): Promise<void> {
+  async #copy(runs: readonly TargetRun[]): Promise<void> {
     this.#onEvent({ type: 'phase', phase: 'copy', title: 'Copying' });
     const total = runs.reduce((sum, run) => sum + run.work, 0);
     let done = 0;
@@ -118,7 +142,7 @@ class Run {
     const { signal } = this.#options;
     await copyBlocks(
       blocksOf(runs.map((run) => run.tasks)),
-      reader.read,
+      this.#reader.read,
       runs.map((run) => run.sink),
       { onChunk, ...(signal === undefined ? {} : { signal }) },
     );
@@ -127,9 +151,12 @@ class Run {
   #tellDropped(run: TargetRun, told: Set<TargetRun>): void {
     if (told.has(run)) return;
     told.add(run);
-    const { error } = run.sink;
+    this.#warnDropped(run.plan, run.sink.error);
+  }
+
+  #warnDropped({ target }: ClonePlan, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
-    this.#onEvent({ type: 'warning', message: `${run.plan.target.path} is dropped, the others go on: ${reason}` });
+    this.#onEvent({ type: 'warning', message: `${target.path} is dropped, the others go on: ${reason}` });
   }
 
   /** What goes wrong with one target is kept for its outcome; bugs come through. */
@@ -142,11 +169,21 @@ class Run {
     }
   }
 
-  async #writeMap(bad: IntervalSet, complete: boolean): Promise<void> {
-    const { mapFile, copy, knownBad } = this.#first;
-    if (mapFile === undefined) return;
-    const wanted = this.#plans.reduce((sum, plan) => sum.union(plan.copy), copy);
-    const tried = complete ? wanted : IntervalSet.empty;
-    await writeRescueMap(mapFile, this.#source.size, { finished: tried.subtract(bad), bad: bad.union(knownBad) });
+  /** The targets are what they are, with a map or without. */
+  async #writeMap(runs: readonly TargetRun[]): Promise<Pick<CloneResult, 'mapProblem'>> {
+    const { mapFile } = this.#first;
+    if (mapFile === undefined) return {};
+    const states = this.#plans.map((plan) => {
+      const run = runs.find((each) => each.plan === plan);
+      return { plan, done: this.#results.has(plan), durable: run?.durable };
+    });
+    try {
+      await writeRescueMap(mapFile, this.#source.size, mapOf(states, this.#reader.bad));
+      return {};
+    } catch (error) {
+      if (!(error instanceof DoppelError)) throw error;
+      this.#onEvent({ type: 'warning', message: error.message });
+      return { mapProblem: error.message };
+    }
   }
 }

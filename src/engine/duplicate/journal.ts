@@ -223,20 +223,22 @@ export class Journal {
    */
   static async open(stateDir: string, facts: JournalFacts, found: FoundJournal | undefined): Promise<Journal> {
     const path = journalPath(stateDir, facts.runId);
+    let file: FileHandle | undefined;
     try {
       await mkdir(stateDir, { recursive: true, mode: 0o700 });
       if (found !== undefined && found.facts.runId === facts.runId) {
-        const file = await open(path, 'a');
+        file = await open(path, 'a');
         await file.truncate(found.valid);
         return new Journal(path, file);
       }
       await removeOthers(stateDir, facts);
-      const file = await open(path, 'w', 0o600);
+      file = await open(path, 'w', 0o600);
       const header = JSON.stringify(facts).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
-      await file.write(`${MAGIC}${header}\n`);
+      await file.appendFile(`${MAGIC}${header}\n`);
       await file.sync();
       return new Journal(path, file);
     } catch (cause) {
+      await file?.close();
       throw new JournalError(path, cause);
     }
   }
@@ -259,7 +261,8 @@ export class Journal {
   async #batch(lines: readonly string[]): Promise<void> {
     if (lines.length === 0) return;
     try {
-      await this.#file.write(`${lines.join('\n')}\n${endOf(lines)}\n`);
+      // All of it or an error: a full disk takes a part of what it is given.
+      await this.#file.appendFile(`${lines.join('\n')}\n${endOf(lines)}\n`);
       await this.#file.datasync();
     } catch (cause) {
       throw new JournalError(this.#path, cause);
@@ -272,10 +275,14 @@ export class Journal {
     await this.#file.close();
   }
 
-  /** The run is done, or what the journal says is not true: nothing shall be resumed from it. */
+  /** The run is done, or what the journal says is not true: nothing shall be resumed from it. @throws JournalError */
   async remove(): Promise<void> {
-    await this.close();
-    await rm(this.#path, { force: true });
+    try {
+      await this.close();
+      await rm(this.#path, { force: true });
+    } catch (cause) {
+      throw new JournalError(this.#path, cause);
+    }
   }
 }
 

@@ -29,6 +29,7 @@ import { plannedParts } from './planned-parts.ts';
 import { sighting } from './preconditions.ts';
 import { isUnclean } from './replay.ts';
 import type { CloneRequest, CopyRequest, TargetRequest } from './request.ts';
+import { checkMapPlace } from './rescue-map.ts';
 import { findResumable, type JournalSubject } from './resume.ts';
 import { previewRewrite, type RewritePreview } from './rewrite-ids.ts';
 import { sampleRate } from './sample-rate.ts';
@@ -52,6 +53,7 @@ export async function planClones(
   { onEvent = ignoreEvents, signal }: RunOptions = {},
 ): Promise<readonly ClonePlan[]> {
   if (targets.some(({ identity }) => identity.choice !== 'none') && process.getuid?.() !== 0) throw needsRoot();
+  if (request.mapFile !== undefined) await checkMapPlace(request.mapFile, request.sourceMap);
   onEvent({ type: 'phase', phase: 'plan', title: 'Looking at the disks' });
   await refuseSharedStorage(request.source, targets);
   return withSource(request, async (source) => {

@@ -1,6 +1,7 @@
 /** Whether the medium holds what the copy wrote; if not, where exactly. */
-import type { ByteRange, CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
+import type { ByteRange, CacheBypass, GuardedTarget, ImageSource, ReadBack } from '../image/contract.ts';
 import { end } from '../image/contract.ts';
+import { isMediumError } from '../image/errors.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
 import type { DigestLog } from '../lanes/digests.ts';
 import { firstDifference } from '../lanes/read-back.ts';
@@ -22,14 +23,24 @@ export async function readBackCopy({ plan, source, target, digests, ...options }
   try {
     const chunk = await firstDifference(medium, digests, { ...options, isHole: (range) => holes.covers(range) });
     if (chunk === undefined) return medium.bypass;
-    const wanted = new Uint8Array(chunk.length);
-    const found = new Uint8Array(chunk.length);
-    await source.read(wanted, chunk.offset);
-    await medium.read(found, chunk.offset);
-    throw differs(plan, target.name, differingBytes(wanted, found, chunk));
+    throw differs(plan, target.name, await differenceIn(chunk, source, medium));
   } finally {
     await medium.close();
   }
+}
+
+/** Where in the chunk; all of it when a failing source cannot be asked again. */
+async function differenceIn(chunk: ByteRange, source: ImageSource, medium: ReadBack): Promise<ByteRange> {
+  const wanted = new Uint8Array(chunk.length);
+  const found = new Uint8Array(chunk.length);
+  await medium.read(found, chunk.offset);
+  try {
+    await source.read(wanted, chunk.offset);
+  } catch (error) {
+    if (isMediumError(error)) return chunk;
+    throw error;
+  }
+  return differingBytes(wanted, found, chunk);
 }
 
 function differs(plan: ClonePlan, target: string, range: ByteRange): TargetDiffersError {

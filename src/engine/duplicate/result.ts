@@ -18,6 +18,8 @@ export interface CloneResult {
   readonly regions: readonly { readonly name: string; readonly sha256: string }[];
   /** What the source could not give. */
   readonly unreadable: Damage;
+  /** Why the map file that was asked for was not written; the target has nothing to do with it. */
+  readonly mapProblem?: string;
   readonly seconds: number;
 }
 
@@ -33,8 +35,10 @@ export interface DamagedPart {
   readonly number: number;
   readonly label: string;
   readonly bytes: number;
-  /** Paths on the part's file system, sorted; absent when the file system cannot tell. */
+  /** Paths on the part's file system, sorted, those of directories with a slash at the end; absent when it cannot tell. */
   readonly files?: readonly string[];
+  /** Paths that the damage keeps from being looked at: these, and whatever is in them, may be damaged or gone. */
+  readonly lost?: readonly string[];
   /** Bytes that belong to no file: metadata of the file system, or what it cannot tell. */
   readonly elsewhere: number;
 }

@@ -5,7 +5,9 @@ import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.
 import { createImage } from '../image/create.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { Task } from '../lanes/blocks.ts';
+import type { DigestLog } from '../lanes/digests.ts';
 import { Sink } from '../lanes/sink.ts';
+import type { SourceReader } from '../lanes/source-reader.ts';
 import { openTarget } from '../layout/part-of-disk.ts';
 import { encodeBundle } from '../profile/bundle.ts';
 import { regionWriter, writeContainer } from '../profile/container-write.ts';
@@ -17,14 +19,14 @@ import type { Region } from '../protect/region.ts';
 import { personalizeTarget } from './apply-persona.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { allocationOf } from './contents.ts';
-import { damageOf } from './damage.ts';
+import { damageOf, damageWords, lostOf } from './damage.ts';
 import { TargetDiffersError } from './errors.ts';
 import { growFileSystems } from './grow.ts';
 import { JournalError } from './journal.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheckOne } from './preconditions.ts';
 import { readBackCopy } from './read-back.ts';
-import type { CloneResult, Damage } from './result.ts';
+import { type CloneResult, type Damage, noDamage } from './result.ts';
 import { openJournal, type Resumption } from './resume.ts';
 import { rewriteIds } from './rewrite-ids.ts';
 import { commitTable, confirm, raiseFence } from './table-writes.ts';
@@ -32,6 +34,8 @@ import { tasksOf } from './tasks.ts';
 
 export interface TargetRunOptions {
   readonly source: ImageSource;
+  /** Reads it as the plan says what becomes of errors. */
+  readonly reader: SourceReader;
   readonly signal: AbortSignal | undefined;
   readonly onEvent: OnEvent;
   /** Several targets: phases say whose they are. */
@@ -72,6 +76,7 @@ export class TargetRun {
   #sink: Sink | undefined;
   /** What read as zeros before the copy. */
   #holes = IntervalSet.empty;
+  #durable: DigestLog | undefined;
   #sets: Pick<ClonePlan, 'copy' | 'zero' | 'discard'>;
 
   constructor(plan: ClonePlan, disk: OpenImage, options: TargetRunOptions) {
@@ -139,19 +144,26 @@ export class TargetRun {
     return this.#sink;
   }
 
-  /** When everything was copied: read back, persona, commit. `bad` could not be read of the source. */
-  async finish(bad: IntervalSet): Promise<CloneResult> {
+  /** What of an unfinished copy has reached stable storage; known after `closeAfter`. */
+  get durable(): DigestLog | undefined {
+    return this.#durable;
+  }
+
+  /** When everything was copied: read back, persona, commit. */
+  async finish(): Promise<CloneResult> {
     const { plan } = this;
     this.#phase('flush', 'Waiting until everything is on stable storage');
     await this.#giveBack();
     await this.#checkpoints.finish();
     const { sums } = this.sink;
     const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
+    const head = await this.#readWithheld();
+    // Before anybody writes to the copied file systems: then the bytes are still those of the files that they are of on the source.
+    const unreadable = await this.#damage();
     await this.#grow();
     await this.#rewriteIds();
     const filesChanged = await this.#persona();
-    const unreadable = await this.#damage(bad);
-    await this.#commit();
+    await this.#commit(head);
     return {
       runId: plan.runId,
       ...sums,
@@ -167,7 +179,7 @@ export class TargetRun {
   async close(): Promise<void> {
     try {
       await this.#checkRegions();
-      await this.#resumption?.journal.remove();
+      await this.#removeJournal();
       this.#tell('committed');
       await this.#reread();
     } finally {
@@ -177,7 +189,7 @@ export class TargetRun {
 
   /** After an error: throws it, or that a region changed, which outranks all others. */
   async closeAfter(error: unknown): Promise<never> {
-    await this.#checkpoints.rescue();
+    if (await this.#checkpoints.rescue()) this.#durable = this.sink.digests;
     try {
       if (!(error instanceof RegionChangedError)) await this.#checkRegions();
     } catch (worse) {
@@ -185,11 +197,21 @@ export class TargetRun {
       if (worse instanceof RegionChangedError) throw worse;
     } finally {
       // What was read back wrong must not be resumed from.
-      if (error instanceof TargetDiffersError || error instanceof RegionChangedError) await this.#resumption?.journal.remove();
+      if (error instanceof TargetDiffersError || error instanceof RegionChangedError) await this.#removeJournal();
       await this.#resumption?.journal.close();
       await this.#disk.close();
     }
     throw error;
+  }
+
+  /** What cannot be removed is told, and does no harm: a journal counts only for a target with its run's fence. */
+  async #removeJournal(): Promise<void> {
+    try {
+      await this.#resumption?.journal.remove();
+    } catch (error) {
+      if (!(error instanceof JournalError)) throw error;
+      this.#warn(`${error.message}; it is not needed any more: remove it`);
+    }
   }
 
   async #remember(regions: readonly Region[]): Promise<void> {
@@ -290,23 +312,32 @@ export class TargetRun {
     return changed;
   }
 
-  async #damage(bad: IntervalSet): Promise<Damage> {
-    const hit = bad.intersect(this.plan.copy);
-    if (hit.count > 0) this.#phase('damage', 'Looking whose the bytes were that could not be read');
-    return damageOf(this.#target, this.plan, hit);
+  async #damage(): Promise<Damage> {
+    const hit = lostOf(this.plan, this.#options.reader.bad);
+    if (hit.count === 0) return noDamage;
+    this.#phase('damage', 'Looking whose the bytes were that could not be read');
+    const damage = await damageOf(this.#target, this.plan, hit);
+    // Told at once: what comes now may fail because of it.
+    this.#warn(damageWords(this.plan, damage));
+    return damage;
   }
 
-  async #commit(): Promise<void> {
+  /** The first bytes of a disk without a table. */
+  async #readWithheld(): Promise<Uint8Array> {
+    const bytes = new Uint8Array(this.plan.withheld);
+    if (bytes.length > 0) await this.#options.reader.read(bytes, 0, [{ offset: 0, length: bytes.length }]);
+    return bytes;
+  }
+
+  async #commit(head: Uint8Array): Promise<void> {
     this.#phase('commit', 'Committing');
     this.#options.signal?.throwIfAborted();
-    await this.#releaseWithheld();
+    await this.#releaseWithheld(head);
     await commitTable(this.#target, this.plan);
   }
 
-  async #releaseWithheld(): Promise<void> {
-    if (this.plan.withheld === 0) return;
-    const bytes = new Uint8Array(this.plan.withheld);
-    await this.#options.source.read(bytes, 0);
+  async #releaseWithheld(bytes: Uint8Array): Promise<void> {
+    if (bytes.length === 0) return;
     await this.#target.write(bytes, 0);
     await this.#target.flush();
     await confirm(this.#target, [{ offset: 0, bytes }]);
