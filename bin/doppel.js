@@ -1,22 +1,27 @@
 #!/usr/bin/env node
-// The launcher. CommonJS on purpose: loading an ES module starts libuv's thread pool, and its size is fixed from then on.
+// The launcher. CommonJS on purpose, see load.js.
 'use strict';
 
 process.env.UV_THREADPOOL_SIZE ??= '8';
-require('node:module').enableCompileCache?.();
 
 const { existsSync } = require('node:fs');
 const { join } = require('node:path');
-const { pathToFileURL } = require('node:url');
+const { load } = require('./load.js');
 
-const main = join(__dirname, '..', 'dist', 'main.js');
-if (!existsSync(main)) {
+const root = join(__dirname, '..');
+const program = join(root, 'dist', 'doppel.cjs');
+if (!existsSync(program)) {
   process.stderr.write('doppel: not built yet: run `npm run build`\n');
   process.exit(1);
 }
-import(pathToFileURL(main).href)
-  .then(({ main }) => main(join(__dirname, '..'), process.argv.slice(2)))
-  .catch((error) => {
-    process.stderr.write(`doppel: could not start, this is a bug\n${error?.stack ?? error}\n`);
-    process.exit(1);
-  });
+try {
+  const { main } = load(program, join(root, 'dist', 'doppel.cache')).exports;
+  main(root, process.argv.slice(2)).catch(failed);
+} catch (error) {
+  failed(error);
+}
+
+function failed(error) {
+  process.stderr.write(`doppel: could not start, this is a bug\n${error?.stack ?? error}\n`);
+  process.exit(1);
+}

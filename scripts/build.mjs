@@ -1,5 +1,6 @@
-// Bundles the command line into dist/: two entry points (the program and the table of commands) that share chunks,
-// so that oclif is loaded once and the engine only when a command imports it.
+// Bundles the command line into dist/: one file with everything, of which a command loads its part, and beside it the code that
+// V8 makes of what every start needs.
+import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,25 +13,25 @@ const external = ['koffi', '@node-rs/xxhash', 'zstd-codec', 'typescript'];
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: { main: 'src/main.ts', commands: 'src/command-table.ts' },
-  outdir: 'dist',
+  entryPoints: ['src/bundle.ts'],
+  outfile: 'dist/doppel.cjs',
   bundle: true,
-  splitting: true,
-  format: 'esm',
+  format: 'cjs',
   platform: 'node',
   target: 'node20',
   external,
   sourcemap: false,
-  minify: true,
-  keepNames: true,
+  // Names stay: errors tell theirs.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  // Node does not import from a script that came out of a cache of compiled code.
+  supported: { 'dynamic-import': false },
   legalComments: 'linked',
-  define: { 'process.env.NODE_ENV': '"production"' },
-  // oclif and other CommonJS packages still call require.
-  banner: {
-    js: "import{createRequire as __doppelRequire}from'node:module';const require=__doppelRequire(import.meta.url);const __dirname=import.meta.dirname,__filename=import.meta.filename;",
-  },
+  define: { 'process.env.NODE_ENV': '"production"', 'import.meta.url': '__doppelUrl' },
+  banner: { js: "const __doppelUrl=require('node:url').pathToFileURL(__filename).href;" },
   logLevel: 'warning',
 });
+writeFileSync(join(root, 'dist/commands.cjs'), "exports.COMMANDS = require('./doppel.cjs').commands();\n");
 
 // The manifest saves loading every command for --help and for finding one.
 const manifest = join(root, 'oclif.manifest.json');
@@ -39,3 +40,9 @@ const { Plugin } = await import('@oclif/core');
 const plugin = new Plugin({ root, type: 'core', ignoreManifest: true, errorOnManifestCreate: true, respectNoCacheDefault: true });
 await plugin.load();
 writeFileSync(manifest, `${JSON.stringify(plugin.manifest, undefined, 2)}\n`);
+
+// In a process of its own: what ran there is what gets into the cache.
+const { status } = spawnSync(process.execPath, [join(root, 'scripts/compile-cache.cjs'), root], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+if (status !== 0) throw new Error(`scripts/compile-cache.cjs ended with ${status}`);

@@ -41,8 +41,9 @@ test('the package holds the launcher, the built program, its manifest and the sh
   for (const path of [
     'bin/doppel.js',
     'bin/package.json',
-    'dist/main.js',
-    'dist/commands.js',
+    'dist/doppel.cjs',
+    'dist/doppel.cache',
+    'dist/commands.cjs',
     'oclif.manifest.json',
     'profiles/base.yaml',
     'docs/commands.md',

@@ -2,7 +2,7 @@
  * The form of a stored bundle. It was valid when it was written, but it comes from a disk and is applied as root: the same checks
  * of single values run again. A new key means a new `format`, so unknown keys are damage.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   type Check,
   domainName,

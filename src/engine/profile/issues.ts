@@ -1,5 +1,5 @@
 /** From zod's issues to diagnostics with the place in the YAML. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { quote } from './checks.ts';
 import { type Diagnostic, type DiagnosticCode, diagnostic, diagnosticCodes } from './diagnostic.ts';
 import { type DocumentPath, joinPath, locate, type MapNode } from './document.ts';

@@ -1,5 +1,5 @@
 /** The JSON schema for editors, made from the same schema that validates; profiles/doppel-profile.schema.json is its output. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { profileSchema } from './schema.ts';
 
 type Json = { [key: string]: unknown };

@@ -1,5 +1,5 @@
 /** The part of netplan's version 2 format (https://netplan.readthedocs.io/en/stable/netplan-yaml/) that doppel applies. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import {
   driverPattern,
   interfaceAddress,

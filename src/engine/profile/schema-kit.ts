@@ -2,7 +2,7 @@
  * Building blocks for the schema. Every message begins with its code ("E005 ..."), so that one place (issues.ts) can turn
  * zod's issues into diagnostics. Unknown keys carry the known ones, for "did you mean".
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Check, quote } from './checks.ts';
 import type { DiagnosticCode } from './diagnostic.ts';
 

@@ -1,5 +1,5 @@
 /** The schema of a profile as it stands in YAML: shape and form of single values. What relates values is in cross-checks.ts. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   domainName,
   fileContent,
