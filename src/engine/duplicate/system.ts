@@ -8,6 +8,7 @@ import { NotASystemError } from '../persona/errors.ts';
 import { identifySystem, type SystemInfo } from '../persona/system.ts';
 import type { WritableTree } from '../persona/tree.ts';
 import { type MountRequest, openMountedSystem } from '../persona/trees/mounted.ts';
+import { MountNamespace } from '../persona/trees/namespace.ts';
 
 /** Opens a window over a range of the part's disk. */
 export type OpenWindow = (range: ByteRange, options: { readonly readOnly: boolean }) => Promise<Window>;
@@ -63,8 +64,27 @@ export async function withSystem<T>(
   action: (system: OpenSystem) => Promise<T>,
   otherwise: (reasons: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  const search = await findRoot(parts);
-  if (search.root === undefined) return otherwise(search.notes);
+  if (!parts.some(({ fs }) => mountable.has(fs?.type ?? ''))) return otherwise([noSystem]);
+  // One for all that is looked into: making it takes longer than mounting.
+  const namespace = await MountNamespace.open();
+  try {
+    const search = await findRoot(parts, namespace);
+    if (search.root === undefined) return await otherwise(search.notes);
+    return await withRoot(parts, options, search, namespace, action);
+  } finally {
+    await namespace.close();
+  }
+}
+
+const noSystem = 'no operating system was found on it';
+
+async function withRoot<T>(
+  parts: readonly SystemPart[],
+  options: SystemOptions,
+  search: FoundRoot,
+  namespace: MountNamespace,
+  action: (system: OpenSystem) => Promise<T>,
+): Promise<T> {
   const { root, system } = search;
   const fstab = parseFstab(system.fstab ?? '');
   const others = options.rootOnly === true ? [] : parts.filter((part) => part !== root && part.entry !== undefined);
@@ -103,6 +123,7 @@ export async function withSystem<T>(
       mounts,
       ...(esp === undefined ? {} : { esp }),
       readOnly: options.writable.size === 0,
+      namespace,
     });
     try {
       return await action({ tree, system, rootNumber: root.number, mounts: shown, notes });
@@ -114,17 +135,21 @@ export async function withSystem<T>(
   }
 }
 
-type RootSearch =
-  | { readonly root: SystemPart; readonly system: SystemInfo; readonly notes: readonly string[] }
-  | { readonly root?: undefined; readonly notes: readonly string[] };
+interface FoundRoot {
+  readonly root: SystemPart;
+  readonly system: SystemInfo;
+  readonly notes: readonly string[];
+}
+
+type RootSearch = FoundRoot | { readonly root?: undefined; readonly notes: readonly string[] };
 
 /** The part whose type says root comes first, then the one that a system was found in. */
-async function findRoot(parts: readonly SystemPart[]): Promise<RootSearch> {
+async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace): Promise<RootSearch> {
   const notes: string[] = [];
   const found: { part: SystemPart; system: SystemInfo }[] = [];
   for (const part of parts.filter(({ fs }) => mountable.has(fs?.type ?? ''))) {
     try {
-      const system = await systemOn(part);
+      const system = await systemOn(part, namespace);
       if (system !== undefined) found.push({ part, system });
     } catch (error) {
       if (!(error instanceof DoppelError)) throw error;
@@ -133,7 +158,7 @@ async function findRoot(parts: readonly SystemPart[]): Promise<RootSearch> {
   }
   const typed = found.find(({ part }) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');
   const chosen = typed ?? found[0];
-  if (chosen === undefined) return { notes: [...notes, 'no operating system was found on it'] };
+  if (chosen === undefined) return { notes: [...notes, noSystem] };
   for (const { part, system } of found) {
     if (part !== chosen.part)
       notes.push(`${part.label} holds another system (${system.os.pretty}); only the one on ${chosen.part.label} is made itself`);
@@ -141,13 +166,14 @@ async function findRoot(parts: readonly SystemPart[]): Promise<RootSearch> {
   return { root: chosen.part, system: chosen.system, notes };
 }
 
-async function systemOn(part: SystemPart): Promise<SystemInfo | undefined> {
+async function systemOn(part: SystemPart, namespace: MountNamespace): Promise<SystemInfo | undefined> {
   const window = await part.openWindow(part.range, { readOnly: true });
   try {
     const tree = await openMountedSystem({
       root: { device: window.device, type: part.fs?.type ?? '' },
       mounts: [],
       readOnly: true,
+      namespace,
     });
     try {
       const release = (await tree.read('/etc/os-release')) ?? (await tree.read('/usr/lib/os-release'));

@@ -28,6 +28,8 @@ export interface MountedSystemRequest {
     | { readonly imagePath: string }
   );
   readonly readOnly: boolean;
+  /** To mount it in; one after the other may be mounted there. Default: one of its own. */
+  readonly namespace?: MountNamespace;
 }
 
 export interface MountedTree extends WritableTree {
@@ -46,9 +48,6 @@ const optionsByType: Readonly<Record<string, { readonly readOnly: string; readon
   xfs: { readOnly: 'ro,norecovery,nouuid', readWrite: 'rw,nouuid' },
 };
 
-/** Covered by a tmpfs inside the namespace, so that it need not be created or cleaned; the host never sees that. */
-const base = '/tmp';
-
 /**
  * Mounts a system. Must run as root.
  * @throws UnsupportedFileSystemError before anything is started; MissingToolError; ToolFailedError when a mount fails.
@@ -59,27 +58,30 @@ export async function openMountedSystem(request: MountedSystemRequest): Promise<
       type === 'btrfs' ? 'btrfs cannot be mounted beside its copy yet' : 'only ext2, ext3, ext4 and XFS are supported';
     if (!Object.hasOwn(optionsByType, type)) throw new UnsupportedFileSystemError(type, device, reason);
   }
-  const namespace = await MountNamespace.open();
+  const namespace = request.namespace ?? (await MountNamespace.open());
+  const end = async (): Promise<void> => {
+    if (request.namespace === undefined) await namespace.close();
+  };
+  const mountPoints: string[] = [];
   try {
-    const system = await mountAll(namespace, request);
-    return new MountedSystem(system.tree, system.rootPath, namespace, system.mountPoints, request.readOnly);
+    const { tree, rootPath } = await mountAll(namespace, request, mountPoints);
+    return new MountedSystem({ tree, rootPath, namespace, mountPoints, readOnly: request.readOnly, end });
   } catch (error) {
-    await namespace.close();
+    if (mountPoints.length > 0) await namespace.run(['umount', '-n', '-c', ...mountPoints.toReversed()]);
+    await end();
     throw error;
   }
 }
 
+/** What is mounted is added to `mountPoints`, also when something fails then. */
 async function mountAll(
   namespace: MountNamespace,
   request: MountedSystemRequest,
-): Promise<{ tree: WritableTree; rootPath: string; mountPoints: string[] }> {
-  const root = `${base}/root`;
-  await namespace.run(
-    ['mount', '-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base],
-    ['mkdir', root],
-    ['mount', ...mountArguments(request.root, root, request.root.readOnly ?? request.readOnly)],
-  );
-  const mountPoints = [root];
+  mountPoints: string[],
+): Promise<{ readonly tree: WritableTree; readonly rootPath: string }> {
+  const root = await namespace.place();
+  await namespace.run(['mount', ...mountArguments(request.root, root, request.root.readOnly ?? request.readOnly)]);
+  mountPoints.push(root);
   const rootPath = namespace.path(root);
   const main = new DirectoryTree(rootPath);
   for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
@@ -88,13 +90,12 @@ async function mountAll(
     await namespace.run(['mount', ...mountArguments(mount, root + place, mount.readOnly ?? request.readOnly)]);
     mountPoints.push(root + place);
   }
-  if (!request.esp) return { tree: main, rootPath, mountPoints };
+  if (!request.esp) return { tree: main, rootPath };
   const device = 'device' in request.esp ? request.esp.device : request.esp.imagePath;
   const fat = new FatTree({ device, readOnly: request.esp.readOnly ?? request.readOnly });
   return {
     tree: new CompositeTree(main, [{ mountPoint: await directoryAt(main, request.esp.mountPoint), tree: fat }]),
     rootPath,
-    mountPoints,
   };
 }
 
@@ -112,26 +113,33 @@ function mountArguments({ device, type }: MountRequest, place: string, readOnly:
   return ['-n', '-c', '-t', type, '-o', `${own},nosuid,nodev,noexec,noatime`, '--', device, place];
 }
 
+interface Mounted {
+  readonly tree: WritableTree;
+  readonly rootPath: string;
+  readonly namespace: MountNamespace;
+  /** The root first. */
+  readonly mountPoints: readonly string[];
+  readonly readOnly: boolean;
+  /** Gives the namespace back. */
+  readonly end: () => Promise<void>;
+}
+
 class MountedSystem implements MountedTree {
   readonly rootPath: string;
   readonly #tree: WritableTree;
   readonly #namespace: MountNamespace;
   readonly #mountPoints: readonly string[];
   readonly #readOnly: boolean;
+  readonly #end: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  constructor(
-    tree: WritableTree,
-    rootPath: string,
-    namespace: MountNamespace,
-    mountPoints: readonly string[],
-    readOnly: boolean,
-  ) {
+  constructor({ tree, rootPath, namespace, mountPoints, readOnly, end }: Mounted) {
     this.#tree = tree;
     this.rootPath = rootPath;
     this.#namespace = namespace;
     this.#mountPoints = mountPoints;
     this.#readOnly = readOnly;
+    this.#end = end;
   }
 
   lstat(path: string) {
@@ -162,13 +170,12 @@ class MountedSystem implements MountedTree {
 
   async #close(): Promise<void> {
     try {
-      for (const place of [...this.#mountPoints].reverse()) {
-        // umount does not report what could not be written back; syncfs does.
-        const sync = this.#readOnly ? [] : [['sync', '-f', place] as const];
-        await this.#namespace.run(...sync, ['umount', '-n', '-c', place]);
-      }
+      const places = this.#mountPoints.toReversed();
+      // umount does not report what could not be written back; syncfs does.
+      if (!this.#readOnly) for (const place of places) await this.#namespace.run(['sync', '-f', place]);
+      await this.#namespace.run(['umount', '-n', '-c', ...places]);
     } finally {
-      await this.#namespace.close();
+      await this.#end();
     }
   }
 }

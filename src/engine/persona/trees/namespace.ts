@@ -17,9 +17,13 @@ const MARK = '\0doppel ';
 const NOT_FOUND = 127;
 const LONGEST_OUTPUT = 1 << 16;
 
+/** Covered by a tmpfs inside the namespace, so that it need not be created or cleaned; the host never sees that. */
+const base = '/tmp';
+
 export class MountNamespace {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #ended: Promise<unknown>;
+  #places = 0;
   #said = '';
   #failure: Error | undefined;
   #wake: () => void = () => undefined;
@@ -64,6 +68,16 @@ export class MountNamespace {
       await namespace.close();
       throw error;
     }
+  }
+
+  /** A fresh, empty directory to mount something on; it goes away with the namespace. */
+  async place(): Promise<string> {
+    if (this.#places === 0) {
+      await this.run(['mount', '-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
+    }
+    const place = `${base}/${this.#places++}`;
+    await this.run(['mkdir', place]);
+    return place;
   }
 
   /** Where a path of the namespace is seen from outside. */
