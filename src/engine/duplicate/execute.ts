@@ -3,6 +3,7 @@ import { DoppelError } from '../errors.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import type { ReadBack } from '../image/contract.ts';
 import type { OpenImage } from '../image/open-image.ts';
+import { refuseShrunk } from '../image/shrunk.ts';
 import { failingRead, withUnreadable } from '../image/unreadable.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
@@ -53,14 +54,18 @@ export async function executeClones(
 }
 
 /** Past the cache only where there is one between us and the medium: servers and containers read for themselves. */
-function readerFor({ source: { kind, format }, knownBad, readErrors }: ClonePlan, source: OpenImage): SourceReader {
+function readerFor({ source: { path, kind, format }, knownBad, readErrors }: ClonePlan, source: OpenImage): SourceReader {
   const lost = [...knownBad];
   const openDirect = async (): Promise<Pick<ReadBack, 'read' | 'close'>> => {
     const medium = await source.readBack();
     return { read: failingRead(source.name, (into, offset) => medium.read(into, offset), lost), close: () => medium.close() };
   };
   const cached = kind !== 'nbd' && format === undefined;
-  return new SourceReader(withUnreadable(source, lost), { policy: readErrors, ...(cached ? { openDirect } : {}) });
+  return new SourceReader(withUnreadable(source, lost), {
+    policy: readErrors,
+    checkWhole: () => refuseShrunk(path),
+    ...(cached ? { openDirect } : {}),
+  });
 }
 
 class Run {

@@ -1,6 +1,7 @@
 /** The source of a clone: opened once, looked at once, for however many targets. */
 
 import type { OpenImage } from '../image/open-image.ts';
+import { refuseShrunk } from '../image/shrunk.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
 import { openSource } from '../layout/part-of-disk.ts';
@@ -31,6 +32,7 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
+    await refuseShrunk(request.source);
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
     const readable = withUnreadable(image, [...knownBad]);
     const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};

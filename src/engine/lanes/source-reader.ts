@@ -18,6 +18,8 @@ export interface SourceReaderOptions {
    * whole page around it, and what the cache remembers is not taken for a source that is still there.
    */
   readonly openDirect?: () => Promise<Pick<ReadBack, 'read' | 'close'>>;
+  /** Throws when the source is known not to be whole any more; asked when much in a row cannot be read, and after the last read. */
+  readonly checkWhole?: () => Promise<void>;
 }
 
 /** Ranges as near to each other as this are read in one go. */
@@ -62,16 +64,18 @@ export class SourceReader {
   readonly #source: ImageSource;
   readonly #policy: ReadErrorPolicy;
   readonly #openDirect: SourceReaderOptions['openDirect'];
+  readonly #checkWhole: SourceReaderOptions['checkWhole'];
   #direct: Promise<Pick<ReadBack, 'read' | 'close'>> | undefined;
   readonly #bad: ByteRange[] = [];
   #lastGood: number | undefined;
   #badInARow = 0;
 
   /** `close` must be called, which leaves the source open. */
-  constructor(source: ImageSource, { policy = 'fail', openDirect }: SourceReaderOptions = {}) {
+  constructor(source: ImageSource, { policy = 'fail', openDirect, checkWhole }: SourceReaderOptions = {}) {
     this.#source = source;
     this.#policy = policy;
     this.#openDirect = openDirect;
+    this.#checkWhole = checkWhole;
   }
 
   /** What could not be read so far, whole sectors, merged, in ascending order. */
@@ -99,8 +103,9 @@ export class SourceReader {
     return merged(bad);
   };
 
-  /** After the last read: makes sure that what was bad was bad in a source that is still there. @throws SourceGoneError */
+  /** After the last read: makes sure that what was bad was bad in a source that is still there. @throws SourceGoneError, and what `checkWhole` throws */
   async settle(): Promise<void> {
+    await this.#checkWhole?.();
     const last = this.#bad.at(-1);
     if (last !== undefined) await this.#checkStillThere(last, undefined);
   }
@@ -168,6 +173,7 @@ export class SourceReader {
   /** One sector that can be read is enough: what was read before, else the first, the middle, the last one. */
   async #checkStillThere(sector: ByteRange, cause: unknown): Promise<void> {
     this.#badInARow = 0;
+    await this.#checkWhole?.();
     const { size, sectorSize, name } = this.#source;
     const direct = await this.#past();
     const known = this.#lastGood === undefined ? [] : [this.#lastGood];
