@@ -7,8 +7,7 @@ import { ImageExistsError, ImageIoError, openFailed, UnusableImageError } from '
 import type { DiskFormat } from './format.ts';
 import type { OpenImage } from './open-image.ts';
 import { checkRange } from './raw-io.ts';
-import { parseSpec } from './spec.ts';
-import { isMissing } from './sysfs.ts';
+import { exists, parseSpec } from './spec.ts';
 import { runTool } from './tools.ts';
 
 const SECTOR = 512;
@@ -141,16 +140,6 @@ async function linkOrRename(from: string, to: string): Promise<void> {
     if (!['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     await (await open(to, 'wx')).close();
     await rename(from, to);
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (cause) {
-    if (isMissing(cause)) return false;
-    throw new ImageIoError(path, 'open', { cause });
   }
 }
 

@@ -42,7 +42,8 @@ function parsePart(image: string, text: string): PartSelector {
   return { by: by.toLowerCase() as 'label' | 'uuid' | 'partuuid', value, text };
 }
 
-async function exists(path: string): Promise<boolean> {
+/** @throws ImageIoError when nobody may look */
+export async function exists(path: string): Promise<boolean> {
   try {
     await stat(path);
     return true;
