@@ -1,144 +1,143 @@
-/** Kills a clone at many points and holds each to the promise: region intact, target untouched, fenced or done, and finished by the same command. */
+/**
+ * Kills a clone at many points and holds each to the promise: regions intact; targets untouched, fenced or done; nothing left behind;
+ * and the same command finishes it, also when it is killed once more, and when its journal was lost or damaged meanwhile.
+ */
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import * as assert from 'uvu/assert';
-import { openSource } from '../../src/engine/image/open.ts';
-import { findIncomplete } from '../../src/engine/layout/fence-table.ts';
-import { readTable } from '../../src/engine/layout/table.ts';
-import { checkFileSystem, checkGpt, filesOf, hashOf, loopsOn, tableOf } from '../engine/duplicate/disk-facts.ts';
-import { copyDisk, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool } from '../engine/duplicate/small-disk.ts';
-import { tempDir } from '../fixtures/temp.ts';
-import { chosen, eventuallyEmpty, type KillPoint, killPointsOf, runUntil } from './kill-points.ts';
-import { doppel, doppelOk } from './run-doppel.ts';
+import { copyDisk } from '../engine/duplicate/small-disk.ts';
+import { type Choice, chosen, type KillPoint, runUntil } from './kill-points.ts';
+import { endState, makeScene, reset, type Scene, type SceneName } from './kill-scenes.ts';
+import { checkRegions, litter, nothingRuns, type State, same, stateOf, storedIdentity } from './kill-state.ts';
+import { doppelWith, type Ended } from './run-doppel.ts';
 
-/** Of the default profile partition. */
-export const region = { offset: 32_768, length: 1_015_808 };
-
-export type State = 'untouched' | 'fenced' | 'committed';
-
-export interface Scene {
-  readonly folder: string;
-  /** Words of the command; it works on target.img. */
-  readonly command: readonly string[];
-  readonly target: string;
-  /** The target before every run. */
-  readonly before: string;
-  readonly points: readonly KillPoint[];
-  /** What the target is after a run that nobody disturbed. */
-  readonly wanted: EndState;
-}
-
-export interface EndState {
-  readonly table: string;
-  readonly parts: Readonly<Record<string, string>>;
-  readonly files: ReadonlyMap<string, string>;
-}
-
-export function endState(disk: string): EndState {
-  return {
-    table: tableOf(disk),
-    parts: { esp: hashOf(disk, parts.esp), swap: hashOf(disk, parts.swap), app: hashOf(disk, parts.app) },
-    files: filesOf(disk, parts.root),
-  };
-}
-
-/** A target that has a profile, and another system of old. */
-export async function sceneWithProfile(): Promise<Scene> {
-  const folder = tempDir('killed');
-  const before = join(folder, 'before.img');
-  newFile(before, smallSize);
-  await doppelOk('profile', 'init', before, '--yes');
-  await doppelOk('profile', 'write', before, profileFile(folder), '--yes');
-  tool('sgdisk', ['--new=1:4M:+40M', '--change-name=1:old', before]);
-  tool('mkfs.ext4', ['-q', '-F', '-E', `offset=${4 * MiB}`, before, '40M']);
-  return scene(folder, before, []);
-}
-
-/** A blank target that gets its region and its profile from the run itself. */
-export async function sceneBlank(): Promise<Scene> {
-  const folder = tempDir('killed');
-  const before = join(folder, 'before.img');
-  newFile(before, smallSize);
-  return scene(folder, before, ['--as', profileFile(folder)]);
-}
-
-async function scene(folder: string, before: string, words: readonly string[]): Promise<Scene> {
-  const source = join(folder, 'source.img');
-  const target = join(folder, 'target.img');
-  await makeSmallDisk(source);
-  const command = ['clone', source, target, '--yes', '--progress', 'json', ...words];
-  copyDisk(before, target);
-  const points = await killPointsOf(command);
-  return { folder, command, target, before, points, wanted: endState(target) };
-}
-
-/** Between the backup and the primary of the fence the old table still holds: that is untouched too, as nothing else was written. */
-export async function stateOf(disk: string, before: string): Promise<State> {
-  if (hashOf(disk) === hashOf(before)) return 'untouched';
-  const [old, table] = [await readTableOf(before), await readTableOf(disk)];
-  assert.ok(table, 'there is a table at every instant');
-  if (findIncomplete(table) !== undefined) return 'fenced';
-  const end = 34 * 512;
-  const inner = { offset: 0, length: smallSize - end };
-  if (!isDeepStrictEqual(table.entries, old?.entries)) return 'committed';
-  assert.is(hashOf(disk, inner), hashOf(before, inner), 'nothing but the backup table was written');
-  return 'untouched';
-}
-
-async function readTableOf(disk: string) {
-  const { image } = await openSource(disk);
-  try {
-    return await readTable(image);
-  } finally {
-    await image.close();
-  }
-}
-
-export interface Outcome {
-  readonly point: KillPoint;
-  readonly state: State;
-  /** The last one that was announced; `finish` after a commit. */
+interface Outcome {
   readonly phase: string;
+  readonly states: readonly State[];
+  readonly runs: number;
 }
 
-/** Kills at that point, looks, and finishes with the same command. */
-export async function killAndFinish(scene: Scene, point: KillPoint, sameIdentity: boolean): Promise<Outcome> {
-  const { command, target, before, wanted } = scene;
-  copyDisk(before, target);
-  const where = `killed at ${point.call} ${point.count} in ${point.phase}`;
-  const { signal, stderr } = await runUntil(point, 'SIGKILL', command);
-  // Close to its end a run may be done before it makes that many calls.
-  if (signal !== 'SIGKILL') assert.is(lastPhase(stderr), 'commit', `${where}: ${stderr}`);
-  await eventuallyEmpty(() => loopsOn(scene.folder));
-  const state = await stateOf(target, before);
-  if (sameIdentity) assert.is(hashOf(target, region), hashOf(before, region), `${where}: the region changed`);
-  const drawn = await storedIdentity(target);
+/** What is done between a kill and the next run. */
+const journalFates = ['kept', 'kept', 'kept', 'lost', 'torn', 'flipped'] as const;
+type JournalFate = (typeof journalFates)[number];
 
-  const again = await doppel(...command);
-  assert.is(again.exitCode, 0, `${where}, state ${state}: ${again.stderr}`);
-  checkGpt(target);
-  checkFileSystem(target, parts.root, 'ext4');
-  checkFileSystem(target, parts.app, 'ext4');
-  const found = endState(target);
-  assert.equal(found.parts, wanted.parts, `${where}: the parts that no persona touches`);
-  if (sameIdentity) {
-    assert.is(hashOf(target, region), hashOf(before, region), `${where}: the region changed in the second run`);
-    assert.is(found.table, wanted.table, `${where}: the table`);
-    assert.equal([...found.files], [...wanted.files], `${where}: the files of the system`);
-  } else {
-    assert.equal([...found.files.keys()], [...wanted.files.keys()], `${where}: the files of the system`);
-    if (drawn !== undefined) assert.equal(await storedIdentity(target), drawn, `${where}: another identity was drawn`);
+/** Kills at the chosen points, one after another. */
+export async function sweep(name: SceneName, choice: Choice): Promise<readonly Outcome[]> {
+  const scene = await makeScene(name);
+  const outcomes: Outcome[] = [];
+  for (const point of chosen(scene.points, choice)) {
+    const where = `${name}: killed at ${point.call} ${point.count} in ${point.phase}`;
+    try {
+      outcomes.push(await killAndFinish(scene, point, where));
+      if (process.env.KILL_POINTS !== undefined)
+        console.error(`${new Date().toISOString()} ${where}: ${outcomes.at(-1)?.states}`);
+    } catch (error) {
+      if (error instanceof Error) error.message = `${where}: ${error.message}`;
+      throw error;
+    }
   }
-  assert.equal(loopsOn(scene.folder), []);
-  return { point, state, phase: lastPhase(stderr) };
+  reportSweep(summary(name, outcomes));
+  return outcomes;
 }
 
-/** Machine id and target id of the profile in the region, as `inspect` tells them; undefined where there is none yet. */
-async function storedIdentity(disk: string): Promise<object | undefined> {
-  const { exitCode, stdout } = await doppel('profile', 'show', disk, '--json');
-  if (exitCode !== 0) return undefined;
-  const { target: _, ...shown } = JSON.parse(stdout);
-  return shown;
+async function killAndFinish(scene: Scene, point: KillPoint, where: string): Promise<Outcome> {
+  const random = randomFor(where);
+  for (const { path, before } of scene.targets) reset(path, before);
+  rmSync(scene.stateDir, { recursive: true, force: true });
+  const { phase, states } = await killed(scene, point);
+  let runs = 1;
+  // What is as it was before would only run as an undisturbed run does.
+  const asBefore = states.every((state) => state === 'untouched') && !existsSync(scene.stateDir);
+  if (asBefore && random() < 0.9) return { phase, states, runs };
+
+  if (random() < 0.3) {
+    const count = 1 + Math.floor(random() * scene.points.length);
+    await killed(scene, { count });
+    runs++;
+  }
+  const journal = journalFates[Math.floor(random() * journalFates.length)] as JournalFate;
+  harmJournal(scene.stateDir, journal, random);
+  const twice = random() < 0.15;
+  if (twice) keep(scene);
+  const drawn = await Promise.all(scene.targets.map(({ path }) => storedIdentity(path)));
+  runs += await finish(scene, journal);
+  for (const [index, { path }] of scene.targets.entries()) {
+    const identity = drawn[index];
+    if (identity !== undefined) assert.equal(await storedIdentity(path), identity, 'another identity was drawn');
+  }
+  if (twice) {
+    const found = scene.targets.map(({ path }) => endState(path, scene.shape));
+    putBack(scene);
+    runs += await finish(scene, journal);
+    for (const [index, { path }] of scene.targets.entries()) {
+      const wanted = found[index];
+      if (wanted !== undefined) same(endState(path, scene.shape), wanted, 'finished twice', drawn[index] ? 'same' : 'drawn');
+    }
+  }
+  return { phase, states, runs };
+}
+
+/** Runs up to the kill, and looks at what is there then. */
+async function killed(
+  scene: Scene,
+  point: Pick<KillPoint, 'count'>,
+): Promise<{ readonly phase: string; readonly states: readonly State[] }> {
+  const { signal, exitCode, stderr } = await runUntil(point, 'SIGKILL', scene.command, scene);
+  const phase = lastPhase(stderr);
+  // A run that has less to do than the first one may be done before it makes that many calls.
+  if (signal !== 'SIGKILL')
+    assert.ok(exitCode === 0 || isDone(scene, { exitCode, stderr }), `it was not killed, but ended: ${stderr}`);
+  await nothingRuns(scene);
+  const states: State[] = [];
+  for (const target of scene.targets) {
+    checkRegions(target);
+    states.push(await stateOf(target, scene.shape));
+  }
+  return { phase, states };
+}
+
+/** Answers the number of runs that it took. */
+async function finish(scene: Scene, journal: JournalFate): Promise<number> {
+  let runs = 1;
+  let ended = await doppelIn(scene);
+  // Only a journal that was changed behind the program's back can say that something is durable that is not. That is noticed when it is read back.
+  if (ended.exitCode === 8 && (journal === 'torn' || journal === 'flipped')) {
+    runs++;
+    ended = await doppelIn(scene);
+  }
+  assert.ok(
+    ended.exitCode === 0 || isDone(scene, ended),
+    `journal ${journal}, run again: exit ${ended.exitCode} ${ended.stderr}`,
+  );
+  await nothingRuns(scene);
+  for (const target of scene.targets) {
+    checkRegions(target);
+    const drawn = target.regions.length === 0;
+    same(endState(target.path, scene.shape), target.wanted, 'done', drawn ? 'drawn' : 'same');
+  }
+  // A header that was flipped may name disks that are nobody's.
+  const left = litter(scene).filter((name) => journal !== 'flipped' || !name.endsWith('.journal'));
+  assert.equal(left, [], `nothing is left behind (journal ${journal})`);
+  return runs;
+}
+
+/** A disk that the run makes itself, and has finished: it says so, and leaves it alone. */
+function isDone({ targets }: Scene, { exitCode, stderr }: Pick<Ended, 'exitCode' | 'stderr'>): boolean {
+  return targets.every(({ before }) => before === undefined) && exitCode === 4 && /exists/.test(stderr);
+}
+
+async function doppelIn({ command, temp }: Scene): Promise<Ended> {
+  return doppelWith({ TMPDIR: temp }, ...command);
 }
 
 function lastPhase(stderr: string): string {
@@ -146,21 +145,64 @@ function lastPhase(stderr: string): string {
   return phases.at(-1) ?? 'start';
 }
 
-/** Kills at the chosen points, one after another. */
-export async function sweep(
-  scene: Scene,
-  options: { readonly share: number; readonly shares: number; readonly sameIdentity: boolean },
-): Promise<Outcome[]> {
-  const outcomes: Outcome[] = [];
-  for (const point of chosen(scene.points, options.share, options.shares)) {
-    outcomes.push(await killAndFinish(scene, point, options.sameIdentity));
+function harmJournal(stateDir: string, fate: JournalFate, random: () => number): void {
+  if (!existsSync(stateDir)) return;
+  for (const name of readdirSync(stateDir)) {
+    const path = join(stateDir, name);
+    if (fate === 'lost') rmSync(path);
+    const bytes = fate === 'torn' || fate === 'flipped' ? readFileSync(path) : Buffer.alloc(0);
+    const at = Math.floor(random() * bytes.length);
+    if (fate === 'torn') truncateSync(path, at);
+    if (fate === 'flipped' && bytes.length > 0) {
+      bytes[at] = (bytes[at] as number) ^ (1 << Math.floor(random() * 8));
+      // In place: the same file, as a medium would do it.
+      writeFileSync(path, bytes, { flag: 'r+' });
+    }
   }
-  if (process.env.KILL_POINTS !== undefined) console.log(summary(outcomes));
-  return outcomes;
 }
 
-function summary(outcomes: readonly Outcome[]): string {
+const kept = (path: string): string => `${path}.killed`;
+
+function keep({ targets, stateDir }: Scene): void {
+  for (const { path } of targets) {
+    rmSync(kept(path), { force: true });
+    if (existsSync(path)) copyDisk(path, kept(path));
+  }
+  rmSync(kept(stateDir), { recursive: true, force: true });
+  if (existsSync(stateDir)) cpSync(stateDir, kept(stateDir), { recursive: true });
+}
+
+function putBack({ targets, stateDir }: Scene): void {
+  for (const { path } of targets) {
+    rmSync(path, { force: true });
+    if (existsSync(kept(path))) renameSync(kept(path), path);
+  }
+  rmSync(stateDir, { recursive: true, force: true });
+  if (existsSync(kept(stateDir))) renameSync(kept(stateDir), stateDir);
+}
+
+/** The same numbers in every run: mulberry32 from a hash of the text. */
+export function randomFor(text: string): () => number {
+  let state = [...text].reduce((hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16_777_619), 2_166_136_261);
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+/** What a whole sweep has tried goes to the file that KILL_REPORT names. */
+export function reportSweep(text: string): void {
+  if (process.env.KILL_REPORT !== undefined) appendFileSync(process.env.KILL_REPORT, `${text}\n`);
+}
+
+function summary(name: string, outcomes: readonly Outcome[]): string {
   const counts = new Map<string, number>();
-  for (const { phase, state } of outcomes) counts.set(`${phase}: ${state}`, (counts.get(`${phase}: ${state}`) ?? 0) + 1);
-  return [...counts].map(([key, count]) => `${key} ${count}`).join(', ');
+  for (const { phase, states } of outcomes) {
+    const key = `${phase}: ${states.join('+')}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  const runs = outcomes.reduce((sum, outcome) => sum + outcome.runs, 0);
+  return `${name}: ${outcomes.length} points, ${runs} runs; ${[...counts].map(([key, count]) => `${key} ${count}`).join(', ')}`;
 }

@@ -1,5 +1,7 @@
-// Preloaded into the program (NODE_OPTIONS): sends it a signal right before the Nth call that changes something, or that a
-// change waits for. SIGKILL takes effect at once, with other lanes in the middle of their calls, as a kill from outside would.
+// Preloaded into the program: sends it a signal right before the Nth call that changes something, or that a change waits for: of
+// the target, whether a file or behind a server, of the journal, of other files. SIGKILL takes effect at once, with other lanes in
+// the middle of their calls, as a kill from outside would. A clock that goes on by ten seconds with every write to a target makes
+// the program note in its journal what it has copied after every piece, as if the disk were as slow as that.
 'use strict';
 const { appendFileSync } = require('node:fs');
 const fs = require('node:fs/promises');
@@ -11,6 +13,10 @@ const signal = process.env.DOPPEL_KILL_SIGNAL ?? 'SIGKILL';
 const log = process.env.DOPPEL_KILL_LOG;
 let count = 0;
 let phase = 'start';
+let late = 0;
+
+const now = performance.now.bind(performance);
+performance.now = () => now() + late;
 
 // `--progress json` tells the phase; the log notes in which one a call came.
 const write = process.stderr.write.bind(process.stderr);
@@ -22,8 +28,11 @@ process.stderr.write = (text, ...rest) => {
 function passing(name) {
   count++;
   if (log !== undefined) appendFileSync(log, `${phase} ${name}\n`);
+  if (slow.has(name)) late += 10_000;
   if (count === at) process.kill(process.pid, signal);
 }
+
+const slow = new Set(['file.write', 'fallocate', 'nbd_pwrite', 'nbd_zero']);
 
 function watch(object, names, prefix = '') {
   for (const name of names) {
@@ -35,15 +44,16 @@ function watch(object, names, prefix = '') {
   }
 }
 
-watch(fs, ['rename', 'unlink', 'symlink', 'link', 'lchown', 'mkdir', 'rmdir']);
+watch(fs, ['rename', 'unlink', 'symlink', 'link', 'lchown', 'mkdir', 'mkdtemp', 'rmdir', 'rm']);
 watch(childProcess, ['spawn']);
 
+const changing = ['write', 'writeFile', 'appendFile', 'sync', 'datasync', 'chown', 'chmod', 'truncate', 'utimes'];
 const open = fs.open;
 let watched = false;
 fs.open = async (...args) => {
+  if (/^(w|a|wx)$/.test(args[1])) passing(`open-${args[1]}`);
   const handle = await open(...args);
-  if (!watched)
-    watch(Object.getPrototypeOf(handle), ['write', 'writeFile', 'sync', 'chown', 'chmod', 'truncate', 'utimes'], 'file.');
+  if (!watched) watch(Object.getPrototypeOf(handle), changing, 'file.');
   watched = true;
   return handle;
 };
@@ -66,9 +76,15 @@ function watchedKoffi(koffi) {
   };
 }
 
+const native = new Set(
+  ['fallocate', 'posix_fadvise', 'ioctl', 'setxattr', 'lsetxattr', 'fsetxattr'].concat(
+    ['pwrite', 'zero', 'trim', 'flush', 'shutdown'].map((name) => `nbd_${name}`),
+  ),
+);
+
 function watchedFunction(inner) {
   const { name } = inner.info;
-  const counts = ['fallocate', 'posix_fadvise', 'ioctl', 'setxattr', 'lsetxattr', 'fsetxattr'].includes(name);
+  const counts = native.has(name);
   const outer = (...args) => {
     if (counts) passing(name);
     return inner(...args);

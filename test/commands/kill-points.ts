@@ -1,5 +1,6 @@
 /** Stops the program in the middle by a real signal, right before the Nth call that changes something. */
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -16,11 +17,16 @@ export interface KillPoint {
   readonly call: string;
 }
 
+/** Where the program keeps what it needs for a while. */
+export interface Place {
+  readonly temp: string;
+}
+
 /** Every point of a run of the command, which needs `--progress json`, in the order of time; the command runs to its end. */
-export async function killPointsOf(args: readonly string[]): Promise<KillPoint[]> {
+export async function killPointsOf(args: readonly string[], { temp }: Place = { temp: tmpdir() }): Promise<KillPoint[]> {
   const log = join(tempDir('points'), 'log');
   await execa(process.execPath, ['--require', hook, launcher, ...args], {
-    env: { NO_COLOR: '1', DOPPEL_KILL_LOG: log },
+    env: { NO_COLOR: '1', DOPPEL_KILL_LOG: log, TMPDIR: temp },
     stdin: 'ignore',
   });
   const lines = readFileSync(log, 'utf8').trimEnd().split('\n');
@@ -35,28 +41,41 @@ export async function runUntil(
   point: Pick<KillPoint, 'count'>,
   signalName: 'SIGKILL' | 'SIGTERM' | 'SIGINT',
   args: readonly string[],
+  { temp }: Place = { temp: tmpdir() },
 ): Promise<Ended> {
   const { exitCode, signal, stdout, stderr } = await execa(process.execPath, ['--require', hook, launcher, ...args], {
-    env: { NO_COLOR: '1', DOPPEL_KILL_AT: String(point.count), DOPPEL_KILL_SIGNAL: signalName },
+    env: { NO_COLOR: '1', TMPDIR: temp, DOPPEL_KILL_AT: String(point.count), DOPPEL_KILL_SIGNAL: signalName },
     stdin: 'ignore',
     reject: false,
   });
   return { exitCode, signal, stdout, stderr };
 }
 
-/** Points of CI by phase; the persona has by far the most calls, and they are much alike. */
-const some: Readonly<Record<string, number>> = { plan: 1, fence: 6, copy: 5, flush: 1, verify: 1, persona: 8, commit: 6 };
+/** Of a long phase, as many as here are tried in the whole sweep of scenes that are not the plain one. */
+const perPhase = 16;
+
+export interface Choice {
+  /** Points of CI by phase. */
+  readonly some: Readonly<Record<string, number>>;
+  /** Whether the whole sweep takes every point of the long phases. */
+  readonly every: boolean;
+  readonly share: number;
+  readonly shares: number;
+}
 
 /**
- * Some points of every phase, evenly spread. With KILL_POINTS=all all of them, with KILL_POINTS=fence,commit all of these phases.
+ * Some points, evenly spread over each phase. With KILL_POINTS=all every one, with KILL_POINTS=fence,commit all of these phases.
  * `share` of `shares`, so that files divide the work.
  */
-export function chosen(points: readonly KillPoint[], share: number, shares: number): KillPoint[] {
+export function chosen(points: readonly KillPoint[], { some, every, share, shares }: Choice): KillPoint[] {
   const asked = process.env.KILL_POINTS;
+  const phases = [...new Set(points.map(({ phase }) => phase))];
   const wanted =
     asked === undefined
       ? Object.entries(some).flatMap(([phase, count]) => spread(points, phase, count))
-      : points.filter(({ phase }) => asked === 'all' || asked.split(',').includes(phase));
+      : phases
+          .filter((phase) => asked === 'all' || asked.split(',').includes(phase))
+          .flatMap((phase) => spread(points, phase, every ? Number.POSITIVE_INFINITY : perPhase));
   return wanted.filter((_, index) => index % shares === share);
 }
 

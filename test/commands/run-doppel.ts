@@ -14,11 +14,16 @@ export interface Ended {
 }
 
 /** Without a terminal, whatever ours is. */
-export async function doppel(...args: string[]): Promise<Ended> {
+export function doppel(...args: string[]): Promise<Ended> {
+  return doppelWith({}, ...args);
+}
+
+/** As `doppel`, with more in its environment. */
+export async function doppelWith(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ended> {
   const { exitCode, signal, stdout, stderr } = await execa('setsid', ['--wait', process.execPath, launcher, ...args], {
     reject: false,
     stdin: 'ignore',
-    env: { NO_COLOR: '1' },
+    env: { NO_COLOR: '1', ...env },
   });
   return { exitCode, signal, stdout, stderr };
 }

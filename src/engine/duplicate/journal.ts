@@ -14,6 +14,7 @@ import { crc32 } from 'node:zlib';
 import { IoError } from '../errors.ts';
 import type { ByteRange } from '../image/contract.ts';
 import { DigestLog, type DigestRecord } from '../lanes/digests.ts';
+import { SystemCallError, tryLock } from '../native/libc.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 
 export const defaultStateDir = '/var/lib/doppel';
@@ -228,11 +229,13 @@ export class Journal {
       await mkdir(stateDir, { recursive: true, mode: 0o700 });
       if (found !== undefined && found.facts.runId === facts.runId) {
         file = await open(path, 'a');
+        holds(file);
         await file.truncate(found.valid);
         return new Journal(path, file);
       }
       await removeOthers(stateDir, facts);
       file = await open(path, 'w', 0o600);
+      holds(file);
       const header = JSON.stringify(facts).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
       await file.appendFile(`${MAGIC}${header}\n`);
       await file.sync();
@@ -286,12 +289,38 @@ export class Journal {
   }
 }
 
+/** Journals about the same target, and those that nobody can make out any more, unless somebody is just beginning one. */
 async function removeOthers(stateDir: string, facts: JournalFacts): Promise<void> {
   for (const runId of await runsIn(stateDir)) {
+    const path = journalPath(stateDir, runId);
     const other = await readJournal(stateDir, runId);
-    if (other !== undefined && isDeepStrictEqual(other.facts.target, facts.target)) {
-      await rm(journalPath(stateDir, runId), { force: true });
+    const useless = other === undefined ? await isFree(path) : isDeepStrictEqual(other.facts.target, facts.target);
+    if (useless) await rm(path, { force: true });
+  }
+}
+
+async function isFree(path: string): Promise<boolean> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      return holds(file);
+    } finally {
+      await file.close();
     }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'EACCES') return false;
+    throw error;
+  }
+}
+
+/** The lock tells that a run is writing it. True also where there are no locks. */
+function holds(file: FileHandle): boolean {
+  try {
+    return tryLock(file.fd);
+  } catch (error) {
+    if (error instanceof SystemCallError) return true;
+    throw error;
   }
 }
 

@@ -44,9 +44,15 @@ export async function writeTable(target: GuardedTarget, { backup, primary, mbr }
   await confirm(target, [...backup, ...primary, ...mbr]);
 }
 
+/**
+ * Each write by itself: a GPT header must not stand before the entries that it vouches for. On a disk that had no table, it would be
+ * a table that nobody can use.
+ */
 async function writeDurably(target: GuardedTarget, writes: readonly Write[]): Promise<void> {
-  for (const { offset, bytes } of writes) await target.write(bytes, offset);
-  await target.flush();
+  for (const { offset, bytes } of writes) {
+    await target.write(bytes, offset);
+    await target.flush();
+  }
 }
 
 async function eraseDurably(target: GuardedTarget, ranges: Iterable<ByteRange>): Promise<void> {

@@ -1,10 +1,11 @@
 /** New disk images in files. While a run is planned a blank stand-in takes the place of the file, which is made when it begins. */
-import { constants, link, mkdtemp, open, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { constants, link, open, realpath, rename, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { PAGE } from './aligned.ts';
 import type { Extent, ReadBack, Window } from './contract.ts';
 import { ImageExistsError, ImageIoError, openFailed, UnusableImageError } from './errors.ts';
 import type { DiskFormat } from './format.ts';
+import { endLease, leasedFolder } from './leased-folder.ts';
 import type { OpenImage } from './open-image.ts';
 import { checkRange } from './raw-io.ts';
 import { exists, parseSpec } from './spec.ts';
@@ -67,7 +68,7 @@ export async function createImage(text: string, size: number): Promise<void> {
   const format = formatForName(text);
   const folder = await realpath(dirname(text));
   const path = join(folder, basename(text));
-  const workshop = await mkdtemp(join(folder, '.doppel-')).catch(openFailed(folder));
+  const workshop = await leasedFolder(join(folder, '.doppel-new-')).catch(openFailed(folder));
   // Under its final name: a VMDK has it inside.
   const draft = join(workshop, basename(text));
   try {
@@ -75,8 +76,7 @@ export async function createImage(text: string, size: number): Promise<void> {
     else await makeContainer(draft, format, size, text);
     await claim(draft, path, text);
   } finally {
-    await rm(draft, { force: true });
-    await rmdir(workshop);
+    await endLease(workshop);
   }
 }
 

@@ -3,10 +3,11 @@
  * Ctrl-C on the terminal reaches only us and it can still finish its work, and the kernel ends it when we die, however we die.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { access, mkdtemp, rm, rmdir } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { leasedFolder } from './leased-folder.ts';
 import { isMissing } from './sysfs.ts';
 import { findTool, ImageToolError, type ToolName } from './tools.ts';
 
@@ -78,16 +79,10 @@ function watch(tool: string, child: ChildProcess, folder: string): Helper {
   };
 }
 
-/** A private folder for sockets and mounts; its path is short, as that of a socket may have only 107 bytes. */
+/** A private folder for sockets and mounts, to be removed with `endLease`; its path is short, as that of a socket may have only 107 bytes. */
 export async function privateFolder(): Promise<string> {
   const parent = tmpdir();
-  return mkdtemp(join(Buffer.byteLength(parent) <= 80 ? parent : '/tmp', 'doppel-'));
-}
-
-/** Removes the folder and the named files in it, never what may still be mounted there. */
-export async function removeFolder(folder: string, ...files: readonly string[]): Promise<void> {
-  for (const file of files) await rm(join(folder, file), { force: true });
-  await rmdir(folder);
+  return leasedFolder(join(Buffer.byteLength(parent) <= 80 ? parent : '/tmp', 'doppel-nbd-'));
 }
 
 async function exists(path: string): Promise<boolean> {

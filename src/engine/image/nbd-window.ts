@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { ByteRange, Window } from './contract.ts';
 import { ImageIoError, UnusableImageError } from './errors.ts';
-import { type Helper, privateFolder, removeFolder, startHelper } from './helper.ts';
+import { privateFolder, startHelper } from './helper.ts';
+import { endLease } from './leased-folder.ts';
 import { attachLoop } from './loop.ts';
 import type { NbdEndpoint } from './nbd-pool.ts';
 import { ImageToolError, runTool } from './tools.ts';
@@ -29,7 +30,7 @@ export async function openNbdWindow(
   }
   const folder = await privateFolder();
   const shown = await showAsFile(endpoint, folder, readOnly).catch(async (error) => {
-    await removeFolder(folder, PID);
+    await endLease(folder);
     throw error;
   });
   let window: Window;
@@ -60,30 +61,19 @@ export async function openNbdWindow(
 async function showAsFile(endpoint: NbdEndpoint, folder: string, readOnly: boolean) {
   const mount = join(folder, MOUNT);
   await mkdir(mount);
-  const clean = async (): Promise<void> => {
-    await removeFolder(mount);
-    await removeFolder(folder, PID);
-  };
   const options = [...(readOnly ? ['-r'] : []), '-P', join(folder, PID)];
-  let helper: Helper | undefined;
-  try {
-    helper = await startHelper('nbdfuse', [...options, join(mount, FILE), endpoint.uri], folder);
-    // The file with its process id comes when it serves.
-    if (!(await helper.made(PID))) {
-      const detail = `the disk cannot be shown as a file: ${helper.said() || helper.ended()}`;
-      throw new ImageIoError(endpoint.name, 'open', { detail });
-    }
-  } catch (error) {
-    await removeFolder(mount);
-    throw error;
+  const helper = await startHelper('nbdfuse', [...options, join(mount, FILE), endpoint.uri], folder);
+  // The file with its process id comes when it serves.
+  if (!(await helper.made(PID))) {
+    const detail = `the disk cannot be shown as a file: ${helper.said() || helper.ended()}`;
+    throw new ImageIoError(endpoint.name, 'open', { detail });
   }
-  const serving = helper;
   return {
     mount,
     async end() {
       await unmount(mount, endpoint.name);
-      if (!(await serving.gone(PATIENCE))) await serving.stop();
-      await clean();
+      if (!(await helper.gone(PATIENCE))) await helper.stop();
+      await endLease(folder);
     },
   };
 }

@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { ImageIoError } from './errors.ts';
 import type { DiskFormat } from './format.ts';
-import { type Helper, privateFolder, removeFolder, startHelper } from './helper.ts';
+import { type Helper, privateFolder, startHelper } from './helper.ts';
+import { endLease } from './leased-folder.ts';
 
 export interface ServeOptions {
   /** Absolute path of a regular file. */
@@ -31,7 +32,7 @@ const CONNECTIONS = 64;
 /** @throws MissingToolError, ImageIoError with what qemu-nbd said */
 export async function serveDisk(options: ServeOptions): Promise<QemuServer> {
   const folder = await privateFolder();
-  const clean = (): Promise<void> => removeFolder(folder, SOCKET, PID);
+  const clean = (): Promise<void> => endLease(folder);
   let helper: Helper;
   try {
     helper = await startHelper('qemu-nbd', argumentsFor(options, folder), folder);

@@ -1,9 +1,10 @@
 /** SSH host keys, made with ssh-keygen in a private directory that is gone afterwards. */
 import { constants } from 'node:fs';
-import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ExecaError, execa } from 'execa';
+import { endLease, leasedFolder } from '../image/leased-folder.ts';
 import { KeygenError } from './bundle-errors.ts';
 import type { SshHostKey, SshKeyType } from './model.ts';
 
@@ -13,7 +14,7 @@ const bits: Partial<Record<SshKeyType, number>> = { rsa: 3072, ecdsa: 256 };
 /** One key pair of each type, with the comment root@HOST. @throws KeygenError */
 export async function generateHostKeys(types: readonly SshKeyType[], host: string, signal?: AbortSignal): Promise<SshHostKey[]> {
   if (types.length === 0) return [];
-  const directory = await mkdtemp(join(await memoryDirectory(), 'doppel-keys-'));
+  const directory = await leasedFolder(join(await memoryDirectory(), 'doppel-keys-'));
   try {
     const keys: SshHostKey[] = [];
     for (const type of types) {
@@ -24,7 +25,7 @@ export async function generateHostKeys(types: readonly SshKeyType[], host: strin
     }
     return keys;
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await endLease(directory);
   }
 }
 

@@ -115,7 +115,8 @@ export function tableOf(disk: string): string {
 /** Loop devices that stand on files of this folder. */
 export function loopsOn(folder: string): string[] {
   const { loopdevices } = JSON.parse(tool('losetup', ['--list', '--json']) || '{"loopdevices":[]}') as {
-    loopdevices: { name: string; 'back-file': string }[];
+    // Null while the device goes away.
+    loopdevices: { name: string; 'back-file': string | null }[];
   };
-  return loopdevices.filter((loop) => loop['back-file'].startsWith(`${folder}/`)).map(({ name }) => name);
+  return loopdevices.filter((loop) => loop['back-file']?.startsWith(`${folder}/`)).map(({ name }) => name);
 }
