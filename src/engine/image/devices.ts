@@ -1,7 +1,7 @@
 /** Files and block devices as the kernel identifies them: device numbers, names in sysfs, what is behind a loop device. */
-import { constants, open, readlink, realpath, stat } from 'node:fs/promises';
+import { constants, type FileHandle, open, readlink, realpath, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { loopBacking } from '../native/libc.ts';
+import { type LoopBacking, loopBacking, SystemCallError } from '../native/libc.ts';
 import { isMissing, listOptional, readOptional } from './sysfs.ts';
 
 /** A regular file or block device; two paths to the same one have the same `id`. */
@@ -38,7 +38,7 @@ export async function existingNodes(paths: readonly string[]): Promise<DeviceNod
     try {
       nodes.push(await nodeOf(path));
     } catch (error) {
-      if (!isMissing(error) && (error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+      if (!isMissing(error) && !isCutOff(error) && (error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
     }
   }
   return nodes;
@@ -91,7 +91,7 @@ async function loopIdentity(block: string): Promise<Omit<DeviceNode, 'path'> | u
     throw error;
   }
   try {
-    const backing = loopBacking(file.fd);
+    const backing = backingOf(file);
     if (backing === undefined) return undefined;
     const device = deviceNumber(backing.device);
     const inode = String(backing.inode);
@@ -103,6 +103,20 @@ async function loopIdentity(block: string): Promise<Omit<DeviceNode, 'path'> | u
   } finally {
     await file.close();
   }
+}
+
+function backingOf(loop: FileHandle): LoopBacking | undefined {
+  try {
+    return loopBacking(loop.fd);
+  } catch (error) {
+    if (error instanceof SystemCallError && isCutOff({ code: error.errnoName })) return undefined;
+    throw error;
+  }
+}
+
+/** A file on FUSE or NFS whose server is gone (a killed nbdfuse): it is nothing that anybody could open, so no image of ours. */
+function isCutOff(error: unknown): boolean {
+  return ['ENOTCONN', 'ESTALE', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /** Linux encodes device numbers with 12 bits of major and 20 bits of minor in two pieces; see gnu_dev_major(3). */
