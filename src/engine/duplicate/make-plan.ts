@@ -1,5 +1,6 @@
 /** Makes the plans of a clone: looks at the disks, decides, and refuses whatever could lose something. Writes nothing. */
 import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { ImageExistsError } from '../image/errors.ts';
@@ -16,6 +17,7 @@ import { type Disk, surveyDisk } from './disk.ts';
 import { checkExpectations } from './expect.ts';
 import { refuseMissingGrowTools } from './grow.ts';
 import { type ChosenIdentity, chooseIdentity } from './identity.ts';
+import { findJournal } from './journal.ts';
 import { keptIdentity } from './kept.ts';
 import { partFacts } from './part-facts.ts';
 import type { ClonePlan } from './plan.ts';
@@ -60,7 +62,7 @@ export async function planClones(
     const plans: ClonePlan[] = [];
     for (const target of targets) {
       signal?.throwIfAborted();
-      const { image, create } = await openPlanned(target);
+      const { image, create } = await openPlanned(request, target);
       try {
         const found = await look(request, target, source, image);
         plans.push({ ...(await assemble(request, target, found)), ...(create === undefined ? {} : { create }) });
@@ -83,7 +85,10 @@ async function refuseSharedStorage(source: string, targets: readonly TargetReque
 }
 
 /** A file that is to be made may stand there already, when a run was killed that made it. */
-async function openPlanned({ target, create }: TargetRequest): Promise<{
+async function openPlanned(
+  { stateDir }: CopyRequest,
+  { target, create }: TargetRequest,
+): Promise<{
   readonly image: OpenImage;
   readonly create?: { readonly size: number };
 }> {
@@ -93,7 +98,8 @@ async function openPlanned({ target, create }: TargetRequest): Promise<{
   } catch (error) {
     if (!(error instanceof ImageExistsError)) throw error;
     const image = await openTarget(target);
-    if (image.size === create.size && (await isUnfinished(image))) return { image };
+    if (image.size === create.size && ((await isUnfinished(image)) || (await hasJournal(stateDir, target, image))))
+      return { image };
     await image.close();
     throw error;
   }
@@ -103,6 +109,14 @@ async function openPlanned({ target, create }: TargetRequest): Promise<{
 async function isUnfinished(image: OpenImage): Promise<boolean> {
   const table = await readTable(image);
   return table === undefined ? (await allocationOf(image)).data.count === 0 : findIncomplete(table) !== undefined;
+}
+
+/** Committed, but its run was killed before it could say so. */
+async function hasJournal(stateDir: CopyRequest['stateDir'], path: string, image: OpenImage): Promise<boolean> {
+  if (stateDir === undefined) return false;
+  const table = await readTable(image);
+  const identity = await imageIdentity(path, image.size, table?.sectorSize ?? image.sectorSize);
+  return (await findJournal(stateDir.path, ({ target }) => isDeepStrictEqual(target, identity))) !== undefined;
 }
 
 /** All that the plan is made of. */
