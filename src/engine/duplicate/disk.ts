@@ -3,6 +3,7 @@ import { DoppelError } from '../errors.ts';
 import type { ByteRange, ImageSource } from '../image/contract.ts';
 import { isMediumError } from '../image/errors.ts';
 import { slice } from '../image/slice.ts';
+import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { zeroFilled } from '../lanes/zero-filled.ts';
 import type { FileSystemInfo, PartitionTable, PartKind, TableEntry } from '../layout/contract.ts';
 import { findIncomplete, isMarker } from '../layout/fence-table.ts';
@@ -53,14 +54,14 @@ export interface SurveyOptions {
   /** PART=KIND by part number, over everything else. */
   readonly kinds?: ReadonlyMap<number, PartKind>;
   /** Sectors that cannot be read are no reason to give up. */
-  readonly tolerant?: boolean;
+  readonly tolerant?: Pick<SourceReaderOptions, 'openDirect'>;
 }
 
 /** @throws CorruptInputError for a table that cannot be trusted, ImageIoError */
 export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}): Promise<Disk> {
-  const { table, tableNotes } = await tableOf(image, options.tolerant === true);
-  const found = await findParts(image, table, options.tolerant === true);
-  const regions = await findRegions(options.tolerant === true ? zeroFilled(image).image : image, table);
+  const { tolerant } = options;
+  const { table, tableNotes, regions } = tolerant === undefined ? await tableOf(image) : await whatIsLeftOf(image, tolerant);
+  const found = await findParts(image, table, tolerant !== undefined);
   const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
   const fstab = parseFstab(system?.fstab ?? '');
   const parts = found.map(({ note: _, ...part }) => {
@@ -90,19 +91,29 @@ type FoundPart = Omit<Part, 'kind' | 'mountPoint'> & {
   readonly note?: string;
 };
 
-/** With `tolerant` what cannot be read of a table is taken for zeros: a GPT has two copies, with checksums. */
-async function tableOf(
-  image: ImageSource,
-  tolerant: boolean,
-): Promise<{ readonly table?: PartitionTable; readonly tableNotes: readonly string[] }> {
-  const view = tolerant ? zeroFilled(image) : { image, bad: async () => [] };
-  const table = await readTable(view.image);
-  const bad = await view.bad();
-  const places = bad.map(({ offset, length }) => `${length} bytes at byte ${offset}`).join(', ');
-  return {
-    ...(table === undefined ? {} : { table }),
-    tableNotes: bad.length === 0 ? [] : [`where partition tables and boot code stand, ${places} cannot be read`],
-  };
+interface TableAndRegions {
+  readonly table?: PartitionTable;
+  readonly tableNotes: readonly string[];
+  readonly regions: readonly Region[];
+}
+
+async function tableOf(image: ImageSource): Promise<TableAndRegions> {
+  const table = await readTable(image);
+  return { ...(table === undefined ? {} : { table }), tableNotes: [], regions: await findRegions(image, table) };
+}
+
+/** What cannot be read is taken for zeros: a GPT has two copies, with checksums. */
+async function whatIsLeftOf(image: ImageSource, options: Pick<SourceReaderOptions, 'openDirect'>): Promise<TableAndRegions> {
+  const view = zeroFilled(image, options);
+  try {
+    const { tableNotes: _, ...found } = await tableOf(view.image);
+    const bad = await view.bad();
+    const places = bad.map(({ offset, length }) => `${length} bytes at byte ${offset}`).join(', ');
+    const note = `where partition tables, boot code and profiles stand, ${places} cannot be read`;
+    return { ...found, tableNotes: bad.length === 0 ? [] : [note] };
+  } finally {
+    await view.image.close();
+  }
 }
 
 async function findParts(image: ImageSource, table: PartitionTable | undefined, tolerant: boolean): Promise<FoundPart[]> {

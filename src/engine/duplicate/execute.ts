@@ -1,14 +1,15 @@
 /** Carries plans out: one read of the source goes to all targets. What fails on one target does not keep the others. */
 import { DoppelError } from '../errors.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
-import type { ReadBack } from '../image/contract.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
-import { failingRead, withUnreadable } from '../image/unreadable.ts';
+import { withUnreadable } from '../image/unreadable.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import { SourceReader } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import { pastCache } from './past-cache.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheckOne } from './preconditions.ts';
 import { mapOf, writeRescueMap } from './rescue-map.ts';
@@ -41,7 +42,7 @@ export async function executeClones(
   if (first === undefined) return [];
   const { image: source } = await openSource(first.source.path, { allowInconsistent: first.inconsistent });
   try {
-    await recheckOne('source', first.preconditions.source, source);
+    await recheckOne('source', first.preconditions.source, source, pastCache(source, first.source, IntervalSet.empty));
     const reader = readerFor(first, source);
     try {
       return await new Run(plans, first, source, reader, options).outcomes();
@@ -53,18 +54,11 @@ export async function executeClones(
   }
 }
 
-/** Past the cache only where there is one between us and the medium: servers and containers read for themselves. */
-function readerFor({ source: { path, kind, format }, knownBad, readErrors }: ClonePlan, source: OpenImage): SourceReader {
-  const lost = [...knownBad];
-  const openDirect = async (): Promise<Pick<ReadBack, 'read' | 'close'>> => {
-    const medium = await source.readBack();
-    return { read: failingRead(source.name, (into, offset) => medium.read(into, offset), lost), close: () => medium.close() };
-  };
-  const cached = kind !== 'nbd' && format === undefined;
-  return new SourceReader(withUnreadable(source, lost), {
+function readerFor({ source: identity, knownBad, readErrors }: ClonePlan, source: OpenImage): SourceReader {
+  return new SourceReader(withUnreadable(source, [...knownBad]), {
     policy: readErrors,
-    checkWhole: () => refuseShrunk(path),
-    ...(cached ? { openDirect } : {}),
+    checkWhole: () => refuseShrunk(identity.path),
+    ...pastCache(source, identity, knownBad),
   });
 }
 

@@ -2,6 +2,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
 import { hashRanges, type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import type { SourceReaderOptions } from '../lanes/source-reader.ts';
+import { zeroFilled } from '../lanes/zero-filled.ts';
 import type { PartitionTable } from '../layout/contract.ts';
 import type { Region } from '../protect/region.ts';
 import { CloneRefusedError } from './errors.ts';
@@ -21,6 +23,9 @@ export interface Preconditions {
   readonly target: Sighting;
 }
 
+/** How a failing source is read past the cache: see past-cache.ts. */
+type PastCache = Pick<SourceReaderOptions, 'openDirect'>;
+
 /** Where a table would stand on a disk that has none. */
 const HEAD = 1 << 16;
 
@@ -28,12 +33,13 @@ export async function sighting(
   image: ImageSource,
   table: PartitionTable | undefined,
   regions: readonly Region[],
+  past: PastCache = {},
 ): Promise<Sighting> {
   const head = table === undefined ? HEAD : table.sectorSize;
   const places = [{ offset: 0, length: Math.min(head, image.size) }, ...(table?.ownRanges ?? []), ...regions]
     .filter((range) => end(range) <= image.size)
     .map(({ offset, length }) => ({ offset, length }));
-  return look(image, places);
+  return look(image, places, past);
 }
 
 /** @throws CloneRefusedError when either disk is no longer what the plan was made for */
@@ -43,8 +49,13 @@ export async function recheck(planned: Preconditions, source: ImageSource, targe
 }
 
 /** @throws CloneRefusedError when the disk is no longer what the plan was made for */
-export async function recheckOne(role: 'source' | 'target', planned: Sighting, image: ImageSource): Promise<void> {
-  const now = await look(image, planned.places);
+export async function recheckOne(
+  role: 'source' | 'target',
+  planned: Sighting,
+  image: ImageSource,
+  past: PastCache = {},
+): Promise<void> {
+  const now = await look(image, planned.places, past);
   if (isDeepStrictEqual(now, planned)) return;
   throw new CloneRefusedError(
     'PLAN_OUTDATED',
@@ -54,10 +65,13 @@ export async function recheckOne(role: 'source' | 'target', planned: Sighting, i
   );
 }
 
-async function look(image: ImageSource, places: readonly ByteRange[]): Promise<Sighting> {
-  return {
-    identity: await imageIdentity(image.name, image.size, image.sectorSize),
-    places,
-    sha256: await hashRanges(image, places),
-  };
+async function look(image: ImageSource, places: readonly ByteRange[], past: PastCache): Promise<Sighting> {
+  const identity = await imageIdentity(image.name, image.size, image.sectorSize);
+  // A sector that cannot be read now will not be read then either.
+  const { image: view } = zeroFilled(image, past);
+  try {
+    return { identity, places, sha256: await hashRanges(view, places) };
+  } finally {
+    await view.close();
+  }
 }

@@ -1,14 +1,17 @@
 /** The source of a clone: opened once, looked at once, for however many targets. */
 
+import { imageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
+import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
 import { loadersOn } from './loaders.ts';
+import { pastCache } from './past-cache.ts';
 import { refuseSource, refuseUnknownParts } from './plan-refusals.ts';
 import type { CopyRequest } from './request.ts';
 import { readRescueMap } from './rescue-map.ts';
@@ -24,6 +27,8 @@ export interface Source {
   readonly loaders: IntervalSet;
   /** What a map file says to be lost. */
   readonly knownBad: IntervalSet;
+  /** How it is read past the cache. */
+  readonly past: Pick<SourceReaderOptions, 'openDirect'>;
   contentsOf(part: Part): Promise<Contents>;
 }
 
@@ -37,7 +42,12 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
     const readable = withUnreadable(image, [...knownBad]);
     const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
-    const disk = await surveyDisk(readable, { ...windows, kinds: request.kindOverrides, tolerant });
+    const past = pastCache(image, await imageIdentity(request.source, image.size, image.sectorSize), knownBad);
+    const disk = await surveyDisk(readable, {
+      ...windows,
+      kinds: request.kindOverrides,
+      ...(tolerant ? { tolerant: past } : {}),
+    });
     refuseSource(disk);
     refuseUnknownParts(disk, request.kindOverrides);
     const allocation = await allocationOf(image);
@@ -52,6 +62,7 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
       allocation,
       loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
       knownBad,
+      past,
       async contentsOf(part) {
         const place = `${part.range.offset}+${part.range.length}`;
         const known = seen.get(place) ?? (await contentsOf(readable, part, allocation, options));

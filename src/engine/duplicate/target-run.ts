@@ -159,11 +159,13 @@ export class TargetRun {
     const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
     const head = await this.#readWithheld();
     // Before anybody writes to the copied file systems: then the bytes are still those of the files that they are of on the source.
-    const unreadable = await this.#damage();
+    // Nobody writes to a disk without a table, and it shows its files only when its head is there.
+    const early = plan.withheld === 0 ? await this.#damage() : undefined;
     await this.#grow();
     await this.#rewriteIds();
     const filesChanged = await this.#persona();
     await this.#commit(head);
+    const unreadable = early ?? (await this.#damage());
     return {
       runId: plan.runId,
       ...sums,

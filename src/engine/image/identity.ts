@@ -6,7 +6,7 @@ import { examineContainer } from './container.ts';
 import type { ImageSource } from './contract.ts';
 import { formatForName } from './create.ts';
 import { blockName } from './devices.ts';
-import { ImageIoError, isMediumError } from './errors.ts';
+import { ImageIoError } from './errors.ts';
 import type { DiskFormat } from './format.ts';
 import { parseSpec } from './spec.ts';
 
@@ -70,7 +70,7 @@ async function firstText(paths: readonly string[]): Promise<string | undefined> 
   return undefined;
 }
 
-/** SHA-256 (hex) of ranges of an image; ranges may be unsorted and are hashed in their order. That one cannot be read is its content. */
+/** SHA-256 (hex) of ranges of an image; ranges may be unsorted and are hashed in their order. */
 export async function hashRanges(
   image: ImageSource,
   ranges: readonly { readonly offset: number; readonly length: number }[],
@@ -78,14 +78,8 @@ export async function hashRanges(
   const hash = createHash('sha256');
   for (const { offset, length } of ranges) {
     const bytes = new Uint8Array(length);
-    hash.update(`${offset}+${length}:`);
-    try {
-      await image.read(bytes, offset);
-      hash.update(bytes);
-    } catch (error) {
-      if (!isMediumError(error)) throw error;
-      hash.update('cannot be read');
-    }
+    await image.read(bytes, offset);
+    hash.update(`${offset}+${length}:`).update(bytes);
   }
   return hash.digest('hex');
 }

@@ -1,16 +1,16 @@
 /** A view of a failing source for whoever looks for structures that have copies or checksums of their own. */
 import type { ByteRange, ImageSource } from '../image/contract.ts';
-import { SourceReader } from './source-reader.ts';
+import { SourceReader, type SourceReaderOptions } from './source-reader.ts';
 
 export interface ZeroFilled {
-  /** Sectors that cannot be read are zeros in it. Closing it does nothing. */
+  /** Sectors that cannot be read are zeros in it. Must be closed, which leaves the source open. */
   readonly image: ImageSource;
   /** Those that were met so far. @throws SourceGoneError when nothing can be read any more */
   bad(): Promise<readonly ByteRange[]>;
 }
 
-export function zeroFilled(source: ImageSource): ZeroFilled {
-  const reader = new SourceReader(source, { policy: 'zero' });
+export function zeroFilled(source: ImageSource, options: Pick<SourceReaderOptions, 'openDirect'> = {}): ZeroFilled {
+  const reader = new SourceReader(source, { ...options, policy: 'zero' });
   const image: ImageSource = {
     name: source.name,
     size: source.size,
@@ -21,7 +21,7 @@ export function zeroFilled(source: ImageSource): ZeroFilled {
     async read(into, offset) {
       await reader.read(into, offset, [{ offset, length: into.length }]);
     },
-    close: async () => {},
+    close: () => reader.close(),
   };
   return {
     image,

@@ -1,4 +1,6 @@
 /** Disks with faults: an nbdkit server whose requests fail where a test says, and the same as a block device. Undone at the end. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { executeClone } from '../../../src/engine/duplicate/execute.ts';
@@ -10,7 +12,7 @@ import type { ByteRange } from '../../../src/engine/image/contract.ts';
 import { atEnd } from '../../fixtures/cleanup.ts';
 import { attachLoop, type Loop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
-import { type Running, start, until } from '../image/processes.ts';
+import { until } from '../image/processes.ts';
 import { requestOf, type Wishes } from './requests.ts';
 import { tool } from './small-disk.ts';
 
@@ -71,8 +73,24 @@ export async function serve(socket: string, ...args: readonly string[]): Promise
   return { uri: `nbd+unix:///?socket=${encodeURIComponent(socket)}`, restart, stop };
 }
 
-function quiet(...command: readonly string[]): Running {
-  return start('sh', '-c', 'exec "$@" 2>/dev/null', 'sh', ...command);
+interface Running {
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+/** Says nothing, and does not keep the test from ending. */
+function quiet(command: string, ...args: readonly string[]): Running {
+  const child = spawn(command, args, { stdio: 'ignore' });
+  const gone = once(child, 'exit');
+  child.unref();
+  const takeBack = atEnd(() => child.kill('SIGKILL'));
+  return {
+    async stop(signal = 'SIGTERM') {
+      child.ref();
+      child.kill(signal);
+      await gone;
+      takeBack();
+    },
+  };
 }
 
 /** A block device of what a server serves: read errors come out of the kernel, in sectors of 512 bytes. */
