@@ -73,7 +73,8 @@ export const cloneFlags = {
     helpGroup: 'COPY',
   }),
   'state-dir': Flags.string({
-    summary: `Where to note what is durable, so that a killed run is not copied again. [default: ${defaultStateDir}]`,
+    summary:
+      'Where to note what is durable, so that a killed run is not copied again. [default: /var/lib/doppel, or ~/.local/state/doppel when not root]',
     helpValue: 'DIR',
     helpGroup: 'COPY',
   }),
@@ -134,7 +135,7 @@ export function copyRequest(source: string, flags: ParsedFlags): CopyRequest {
     readErrors: flags['on-read-error'],
     ...(sourceMap === undefined ? {} : { sourceMap }),
     ...(mapFile === undefined ? {} : { mapFile }),
-    stateDir: { path: stateDir ?? defaultStateDir, required: stateDir !== undefined },
+    stateDir: { path: stateDir ?? defaultStateDir(), required: stateDir !== undefined },
     grow: flags.grow ?? [],
     newGuids: flags['new-guids'],
   };

@@ -8,7 +8,8 @@
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { crc32 } from 'node:zlib';
 import { IoError } from '../errors.ts';
@@ -17,7 +18,12 @@ import { DigestLog, type DigestRecord } from '../lanes/digests.ts';
 import { SystemCallError, tryLock } from '../native/libc.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 
-export const defaultStateDir = '/var/lib/doppel';
+/** Root's is the system's; others have one of their own (XDG base directory specification). */
+export function defaultStateDir(): string {
+  if (process.getuid?.() === 0) return '/var/lib/doppel';
+  const state = process.env.XDG_STATE_HOME;
+  return join(state !== undefined && isAbsolute(state) ? state : join(homedir(), '.local/state'), 'doppel');
+}
 
 /** What must be the same for a journal to count. */
 export interface JournalFacts {
