@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { sweep } from './clone-killed.ts';
 
 /** Points of CI by phase; the persona has by far the most calls, and they are much alike. */
-const some = { plan: 1, fence: 4, copy: 4, flush: 1, persona: 3, commit: 3 };
+const some = { plan: 1, fence: 3, copy: 2, persona: 2, commit: 2 };
 
 export function killedKnown(share: number, shares: number): void {
   test(`killed anywhere, a clone leaves the region alone and is finished by the same command (share ${share})`, async () => {
