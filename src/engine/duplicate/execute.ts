@@ -2,16 +2,15 @@
 import { DoppelError } from '../errors.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import type { OpenImage } from '../image/open-image.ts';
-import { refuseShrunk } from '../image/shrunk.ts';
-import { withUnreadable } from '../image/unreadable.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
-import { SourceReader } from '../lanes/source-reader.ts';
+import type { SourceReader } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { pastCache } from './past-cache.ts';
 import type { ClonePlan } from './plan.ts';
 import { recheckOne } from './preconditions.ts';
+import { readerFor } from './reader.ts';
 import { mapOf, writeRescueMap } from './rescue-map.ts';
 import type { CloneOutcome, CloneResult } from './result.ts';
 import { startTarget, type TargetRun } from './target-run.ts';
@@ -43,7 +42,8 @@ export async function executeClones(
   const { image: source } = await openSource(first.source.path, { allowInconsistent: first.inconsistent });
   try {
     await recheckOne('source', first.preconditions.source, source, pastCache(source, first.source, IntervalSet.empty));
-    const reader = readerFor(first, source);
+    const { source: identity, knownBad, readErrors: policy } = first;
+    const reader = readerFor(source, { identity, knownBad, policy });
     try {
       return await new Run(plans, first, source, reader, options).outcomes();
     } finally {
@@ -52,14 +52,6 @@ export async function executeClones(
   } finally {
     await source.close();
   }
-}
-
-function readerFor({ source: identity, knownBad, readErrors }: ClonePlan, source: OpenImage): SourceReader {
-  return new SourceReader(withUnreadable(source, [...knownBad]), {
-    policy: readErrors,
-    checkWhole: () => refuseShrunk(identity.path),
-    ...pastCache(source, identity, knownBad),
-  });
 }
 
 class Run {

@@ -10,7 +10,7 @@ import type { Change, WritableTree } from '../persona/tree.ts';
 import { FatTree } from '../persona/trees/fat.ts';
 import type { IdRename } from './adapt-source.ts';
 import { CloneRefusedError } from './errors.ts';
-import { touchedParts } from './persona-parts.ts';
+import { changesByPart, type PartChanges } from './persona-parts.ts';
 import { nothingWritable, type OpenSystem, type SystemPart, withSystem } from './system.ts';
 
 export interface RewritePreview {
@@ -40,7 +40,7 @@ export async function previewRewrite(parts: readonly SystemPart[], renames: read
     async (found, _tree, place) => {
       refuseStuck(found, place.label);
       files.push(...found.changes.map(({ path }) => `${place.label}${path}`));
-      for (const number of await place.touched(found.changes)) numbers.add(number);
+      for (const number of (await place.byPart(found.changes)).keys()) numbers.add(number);
       warnings.push(...found.unread.map((path) => `${place.label}${path} is too large to look for old PARTUUIDs in it`));
     },
     (reasons) => {
@@ -70,6 +70,24 @@ function refuseStuck({ stuck }: IdReferrers, where: string): void {
   );
 }
 
+/**
+ * The changes that `rewriteIds` makes, seen on parts that carry their old ids: by part number, with paths inside the part.
+ * @throws CloneRefusedError for files that name an old id and cannot be rewritten
+ */
+export async function idChanges(
+  parts: readonly SystemPart[],
+  renames: readonly IdRename[],
+): Promise<ReadonlyMap<number, PartChanges>> {
+  const all = new Map<number, PartChanges>();
+  if (renames.length === 0) return all;
+  const collect: Visitor = async (found, _tree, place) => {
+    refuseStuck(found, place.label);
+    for (const [number, changes] of await place.byPart(found.changes)) all.set(number, changes);
+  };
+  await visit(parts, renames, new Set(), collect, () => undefined);
+  return all;
+}
+
 export interface RewriteTask {
   /** As the disk will have it after the commit, with the new ids. */
   readonly table: PartitionTable;
@@ -94,8 +112,8 @@ export async function rewriteIds(target: GuardedTarget, { table, renames, signal
       writable,
       async (found, tree, place) => {
         refuseStuck(found, place.label);
-        const touched = await place.touched(found.changes);
-        for (const number of touched) if (!writable.has(number)) missing.add(number);
+        const touched = await place.byPart(found.changes);
+        for (const number of touched.keys()) if (!writable.has(number)) missing.add(number);
         if (missing.size > 0) return;
         for (const change of found.changes) {
           signal?.throwIfAborted();
@@ -116,7 +134,7 @@ export async function rewriteIds(target: GuardedTarget, { table, renames, signal
 interface Place {
   /** Before paths: empty for the system. */
   readonly label: string;
-  touched(changes: readonly Change[]): Promise<ReadonlySet<number>>;
+  byPart(changes: readonly Change[]): Promise<ReadonlyMap<number, PartChanges>>;
 }
 
 type Visitor = (found: IdReferrers, tree: WritableTree, place: Place) => Promise<void>;
@@ -134,7 +152,7 @@ async function visit(
     writable.size === 0 ? nothingWritable : { writable },
     async (system: OpenSystem) => {
       const found = await findIdReferrers(system.tree, renames);
-      await visitor(found, system.tree, { label: '', touched: (changes) => touchedParts(system, changes) });
+      await visitor(found, system.tree, { label: '', byPart: (changes) => changesByPart(system, changes) });
       return new Set(system.mounts.map(({ number }) => number));
     },
     async (reasons) => {
@@ -149,12 +167,16 @@ async function visit(
     try {
       const tree = new FatTree({ device: window.device, readOnly });
       const found = await findIdReferrers(tree, renames, { onEsp: true });
-      const touched = async (changes: readonly Change[]) => new Set(changes.length === 0 ? [] : [part.number]);
-      await visitor(found, tree, { label: `${part.label}: `, touched });
+      const byPart = async (changes: readonly Change[]) => new Map(changes.length === 0 ? [] : [[part.number, onEsp(changes)]]);
+      await visitor(found, tree, { label: `${part.label}: `, byPart });
     } finally {
       await window.close();
     }
   }
+}
+
+function onEsp(changes: readonly Change[]): PartChanges {
+  return { mountPoint: '/', changes: new Map(changes.map((change) => [change.path, change])) };
 }
 
 function isEsp(type: string | undefined): boolean {

@@ -42,7 +42,7 @@ export async function compareFat({ source, target, part, onChunk, signal }: Tree
       if (await compare(path)) directories.push(path);
     }
   }
-  return { files, bytes, paths, pathCount };
+  return { files, bytes, paths, pathCount, lost: [] };
 }
 
 interface Entry {

@@ -1,10 +1,11 @@
 /** Compares two mounted file systems file by file, one of them with the changes that the persona has made to it. */
-import type { BigIntStats } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { type BigIntStats, readdirSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import type { Change } from '../persona/tree.ts';
 import { parentOf } from '../persona/trees/resolve.ts';
 import type { PartChanges } from './persona-parts.ts';
-import { type Buffers, compareAlike, compareWritten, type Finding, failed, type HostPath, STEP, statOf } from './verify-path.ts';
+import { type ComparedBlocks, failed, type HostPath } from './verify-content.ts';
+import { compareAlike, compareWritten, type Finding, statOf } from './verify-path.ts';
 import { type PathDifference, shownPaths } from './verify-result.ts';
 
 export interface TreeComparison {
@@ -12,6 +13,8 @@ export interface TreeComparison {
   readonly source: string;
   readonly target: string;
   readonly part: PartChanges;
+  /** Spares reading files that lie in the same blocks on both. */
+  readonly blocks?: ComparedBlocks;
   /** Called with the bytes of each file. */
   readonly onChunk?: (bytes: number) => void;
   readonly signal?: AbortSignal;
@@ -23,10 +26,12 @@ export interface TreeDifferences {
   /** The first ones. */
   readonly paths: readonly PathDifference[];
   readonly pathCount: number;
+  /** Files whose content the source could not give. */
+  readonly lost: readonly string[];
 }
 
-/** Entries of a directory that are compared at the same time. */
-const WORKERS = 8;
+/** The calls are synchronous; so often (milliseconds) everybody else gets a turn. */
+const TURN = 20;
 
 /** @throws TargetFileError, XattrError */
 export async function compareTrees(comparison: TreeComparison): Promise<TreeDifferences> {
@@ -40,14 +45,12 @@ class TreeWalk {
   /** Names of changed paths by their directory. */
   readonly #changedNames = new Map<string, string[]>();
   readonly #links = new LinkGroups();
-  readonly #buffers: Buffers[] = Array.from({ length: WORKERS }, () => ({
-    wanted: new Uint8Array(STEP),
-    found: new Uint8Array(STEP),
-  }));
   readonly #paths: PathDifference[] = [];
   readonly #differing = new Set<string>();
+  readonly #lost: string[] = [];
   #files = 0;
   #bytes = 0;
+  #turn = performance.now();
 
   constructor(comparison: TreeComparison) {
     this.#comparison = comparison;
@@ -60,41 +63,40 @@ class TreeWalk {
   }
 
   async run(): Promise<TreeDifferences> {
-    const directories: string[] = [];
-    const root = await this.#compare('/', this.#buffers[0] as Buffers);
-    if (root) directories.push('/');
+    const directories: string[] = this.#compare('/') ? ['/'] : [];
     for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
       const prefix = directory === '/' ? '/' : `${directory}/`;
-      const waiting = (await this.#names(directory)).reverse();
       const deeper: string[] = [];
-      const work = async (buffers: Buffers): Promise<void> => {
-        for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-          this.#comparison.signal?.throwIfAborted();
-          if (await this.#compare(prefix + name, buffers)) deeper.push(prefix + name);
-        }
-      };
-      const ended = await Promise.allSettled(this.#buffers.map(work));
-      for (const each of ended) if (each.status === 'rejected') throw each.reason;
-      directories.push(...deeper.sort().reverse());
+      for (const name of this.#names(directory)) {
+        if (this.#compare(prefix + name)) deeper.push(prefix + name);
+        if (performance.now() - this.#turn > TURN) await this.#rest();
+      }
+      directories.push(...deeper.reverse());
     }
     const paths = this.#paths.sort((a, b) => (a.path < b.path ? -1 : 1));
-    return { files: this.#files, bytes: this.#bytes, paths, pathCount: this.#differing.size };
+    return { files: this.#files, bytes: this.#bytes, paths, pathCount: this.#differing.size, lost: this.#lost };
+  }
+
+  async #rest(): Promise<void> {
+    await setImmediate();
+    this.#comparison.signal?.throwIfAborted();
+    this.#turn = performance.now();
   }
 
   #host(side: 'source' | 'target', inner: string): HostPath {
     return Buffer.from(this.#comparison[side] + (inner === '/' ? '/.' : inner), 'latin1');
   }
 
-  async #names(directory: string): Promise<string[]> {
+  #names(directory: string): string[] {
     const names = new Set(this.#changedNames.get(directory));
-    for (const side of ['source', 'target'] as const) for (const name of await this.#list(side, directory)) names.add(name);
+    for (const side of ['source', 'target'] as const) for (const name of this.#list(side, directory)) names.add(name);
     return [...names].sort();
   }
 
-  async #list(side: 'source' | 'target', directory: string): Promise<string[]> {
+  #list(side: 'source' | 'target', directory: string): string[] {
     const path = this.#host(side, directory);
     try {
-      return (await readdir(path, { encoding: 'buffer' })).map((name) => name.toString('latin1'));
+      return readdirSync(path, { encoding: 'buffer' }).map((name) => name.toString('latin1'));
     } catch (error) {
       // A directory that the persona made, or made from something else.
       const { code } = error as NodeJS.ErrnoException;
@@ -104,9 +106,9 @@ class TreeWalk {
   }
 
   /** True for a directory that is one on the target too, and is to be looked into. */
-  async #compare(inner: string, buffers: Buffers): Promise<boolean> {
+  #compare(inner: string): boolean {
     const [sourcePath, targetPath] = [this.#host('source', inner), this.#host('target', inner)];
-    const [source, target] = [await statOf(sourcePath), await statOf(targetPath)];
+    const [source, target] = [statOf(sourcePath), statOf(targetPath)];
     const change = this.#changes.get(inner);
     const exists = change === undefined ? source !== undefined : change.after.type !== 'absent';
     if (target === undefined || !exists) {
@@ -127,10 +129,11 @@ class TreeWalk {
     this.#files += 1;
     const found = { path: targetPath, stat: target };
     if (change !== undefined) {
-      const label = await this.#nearestDirectory(inner);
-      this.#report(inner, await compareWritten(change, found, source && sourcePath, label), change);
+      const label = this.#nearestDirectory(inner);
+      this.#report(inner, compareWritten(change, found, source && sourcePath, label), change);
     } else if (source !== undefined) {
-      const findings = await compareAlike({ path: sourcePath, stat: source }, found, buffers);
+      const { findings, lost } = compareAlike({ path: sourcePath, stat: source }, found, this.#comparison.blocks);
+      if (lost) this.#lost.push(this.#shown(inner));
       if (!this.#links.agree(source, target))
         findings.push({ aspect: 'hard links', detail: 'is not the same file under the same other names' });
       this.#report(inner, findings, change);
@@ -143,20 +146,23 @@ class TreeWalk {
   }
 
   /** Of the source: the persona may have made those in between, with the same label. */
-  async #nearestDirectory(inner: string): Promise<HostPath> {
+  #nearestDirectory(inner: string): HostPath {
     let directory = parentOf(inner);
-    while (directory !== '/' && (await statOf(this.#host('source', directory))) === undefined) directory = parentOf(directory);
+    while (directory !== '/' && statOf(this.#host('source', directory)) === undefined) directory = parentOf(directory);
     return this.#host('source', directory);
+  }
+
+  #shown(inner: string): string {
+    const { mountPoint } = this.#comparison.part;
+    const at = mountPoint === '/' ? '' : mountPoint;
+    return at + (inner === '/' && at !== '' ? '' : Buffer.from(inner, 'latin1').toString('utf8'));
   }
 
   #report(inner: string, findings: readonly Finding[], change: Change | undefined): void {
     const [finding] = findings;
     if (finding === undefined) return;
     this.#differing.add(inner);
-    const { mountPoint } = this.#comparison.part;
-    const path =
-      (mountPoint === '/' ? '' : mountPoint) +
-      (inner === '/' && mountPoint !== '/' ? '' : Buffer.from(inner, 'latin1').toString('utf8'));
+    const path = this.#shown(inner);
     for (const each of findings)
       if (this.#paths.length < shownPaths) this.#paths.push({ path, ...each, byPersona: change !== undefined });
   }

@@ -1,32 +1,29 @@
 /** Compares one path of two file systems: type, permissions, owner, content, attributes. Reads only, follows no link. */
-import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, lstat, open, readlink } from 'node:fs/promises';
-import { seekData } from '../native/libc.ts';
+import { type BigIntStats, constants, lstatSync, readlinkSync } from 'node:fs';
 import { getXattr, listXattrs } from '../native/xattr.ts';
-import { TargetFileError } from '../persona/errors.ts';
 import type { Change, FileState } from '../persona/tree.ts';
+import {
+  type ComparedBlocks,
+  failed,
+  firstDifferingByte,
+  flagsOf,
+  type HostPath,
+  readUpTo,
+  type Side,
+  unreadable,
+  withOpen,
+} from './verify-content.ts';
 import type { PathAspect } from './verify-result.ts';
-
-/** A path outside its tree: bytes, as names need not be UTF-8. */
-export type HostPath = Buffer;
 
 export interface Finding {
   readonly aspect: PathAspect;
   readonly detail: string;
 }
 
-/** Buffers for one comparison at a time. */
-export interface Buffers {
-  readonly wanted: Uint8Array;
-  readonly found: Uint8Array;
-}
-
-export const STEP = 1 << 18;
-
 /** Undefined when there is nothing. @throws TargetFileError */
-export async function statOf(path: HostPath): Promise<BigIntStats | undefined> {
+export function statOf(path: HostPath): BigIntStats | undefined {
   try {
-    return await lstat(path, { bigint: true });
+    return lstatSync(path, { bigint: true });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
@@ -34,26 +31,59 @@ export async function statOf(path: HostPath): Promise<BigIntStats | undefined> {
   }
 }
 
-export function failed(path: HostPath, error: unknown): TargetFileError {
-  return new TargetFileError('reading', path.toString('utf8'), error);
+export interface Alike {
+  readonly findings: Finding[];
+  /** The source's content could not be read, and is not compared. */
+  readonly lost: boolean;
 }
 
-type Side = { readonly path: HostPath; readonly stat: BigIntStats };
-
-/** What differs between a path that the persona leaves alone and its copy. */
-export async function compareAlike(source: Side, target: Side, buffers: Buffers): Promise<Finding[]> {
+/** What differs between a path that nobody wrote to and its copy. @throws TargetFileError */
+export function compareAlike(source: Side, target: Side, blocks: ComparedBlocks | undefined): Alike {
   const type = typeOf(source.stat);
-  if (type !== typeOf(target.stat)) return [{ aspect: 'type', detail: `is a ${typeOf(target.stat)}, not a ${type}` }];
-  const found = ownership(source.stat, target.stat, type);
-  if (type === 'file') found.push(...(await compareFiles(source, target, buffers)));
+  if (type !== typeOf(target.stat))
+    return { findings: [{ aspect: 'type', detail: `is a ${typeOf(target.stat)}, not a ${type}` }], lost: false };
+  const findings = ownership(source.stat, target.stat, type);
+  let lost = false;
+  if (type === 'file' || type === 'directory') {
+    const opened = compareOpened(source, target, type, blocks);
+    findings.push(...opened.findings);
+    lost = opened.lost;
+  }
   if (type === 'symbolic link') {
-    const [wanted, is] = [await linkOf(source.path), await linkOf(target.path)];
-    if (!wanted.equals(is)) found.push({ aspect: 'link', detail: `points to ${shown(is)}, not to ${shown(wanted)}` });
+    const [wanted, is] = [linkOf(source.path), linkOf(target.path)];
+    if (!wanted.equals(is)) findings.push({ aspect: 'link', detail: `points to ${shown(is)}, not to ${shown(wanted)}` });
   }
   if (type.endsWith('device') && source.stat.rdev !== target.stat.rdev)
-    found.push({ aspect: 'device', detail: `is device ${target.stat.rdev}, not ${source.stat.rdev}` });
-  found.push(...compareAttributes(attributesOf(source.path), attributesOf(target.path)));
-  return found;
+    findings.push({ aspect: 'device', detail: `is device ${target.stat.rdev}, not ${source.stat.rdev}` });
+  findings.push(...compareAttributes(attributesOf(source.path), attributesOf(target.path)));
+  return { findings, lost };
+}
+
+/** Content and flags. */
+function compareOpened(source: Side, target: Side, type: 'file' | 'directory', blocks: ComparedBlocks | undefined): Alike {
+  const findings: Finding[] = [];
+  let lost = false;
+  withOpen(source.path, (ours) =>
+    withOpen(target.path, (theirs) => {
+      if (type === 'file' && source.stat.size !== target.stat.size) {
+        findings.push({ aspect: 'size', detail: `has ${target.stat.size} bytes, not ${source.stat.size}` });
+      } else if (type === 'file') {
+        const at = firstDifferingByte({ ...source, fd: ours }, { ...target, fd: theirs }, blocks);
+        if (at === unreadable) lost = true;
+        else if (at !== undefined) findings.push({ aspect: 'content', detail: `differs from byte ${at} on` });
+        if (source.stat.mtimeNs !== target.stat.mtimeNs)
+          findings.push({ aspect: 'time', detail: 'was modified at another time' });
+      }
+      findings.push(...compareFlags(flagsOf(ours), flagsOf(theirs)));
+    }),
+  );
+  return { findings, lost };
+}
+
+function compareFlags(wanted: number, found: number): Finding[] {
+  if (wanted === found) return [];
+  const hex = (flags: number): string => `0x${flags.toString(16)}`;
+  return [{ aspect: 'flags', detail: `has the flags ${hex(found)} (chattr), not ${hex(wanted)}` }];
 }
 
 /**
@@ -61,18 +91,18 @@ export async function compareAlike(source: Side, target: Side, buffers: Buffers)
  * @param source what the persona replaced or found; undefined when there was nothing
  * @param directory of the source, whose label a new file gets
  */
-export async function compareWritten(
+export function compareWritten(
   { after, before }: Change,
   target: Side,
   source: HostPath | undefined,
   directory: HostPath,
-): Promise<Finding[]> {
+): Finding[] {
   const type = typeOf(target.stat);
   if (after.type === 'absent') return [{ aspect: 'unexpected', detail: 'is there, and the persona removes it' }];
   if (type !== wrote[after.type])
     return [{ aspect: 'type', detail: `is a ${type}, not the ${wrote[after.type]} that the persona writes` }];
   if (after.type === 'symlink') {
-    const is = await linkOf(target.path);
+    const is = linkOf(target.path);
     if (is.equals(Buffer.from(after.target))) return [];
     return [{ aspect: 'link', detail: `points to ${shown(is)}, not to ${JSON.stringify(after.target)}` }];
   }
@@ -81,7 +111,7 @@ export async function compareWritten(
     target.stat,
     wrote[after.type],
   );
-  if (after.type === 'file' && !(await holds(target, after)))
+  if (after.type === 'file' && !holds(target, after))
     found.push({ aspect: 'content', detail: 'does not hold what the persona writes' });
   found.push(...compareInherited(after, before, target.path, source, directory));
   return found;
@@ -89,11 +119,11 @@ export async function compareWritten(
 
 const wrote = { file: 'file', symlink: 'symbolic link', directory: 'directory' } as const;
 
-async function holds({ path, stat }: Side, { content }: FileState & { type: 'file' }): Promise<boolean> {
+function holds({ path, stat }: Side, { content }: FileState & { type: 'file' }): boolean {
   if (stat.size !== BigInt(content.length)) return false;
-  return withFile(path, async (file) => {
+  return withOpen(path, (fd) => {
     const bytes = new Uint8Array(content.length);
-    return (await readUpTo(file, bytes, 0)) === bytes.length && Buffer.compare(bytes, content) === 0;
+    return readUpTo(fd, bytes, 0) === bytes.length && Buffer.compare(bytes, content) === 0;
   });
 }
 
@@ -112,8 +142,14 @@ function compareInherited(
   const kept = source !== undefined && before.type === after.type;
   const wanted = kept ? attributesOf(source) : labelOf(directory);
   const filtered = (all: ReadonlyMap<string, Uint8Array>) => new Map([...all].filter(([name]) => counts(name)));
-  return compareAttributes(filtered(wanted), filtered(attributesOf(target)));
+  const findings = compareAttributes(filtered(wanted), filtered(attributesOf(target)));
+  if (after.type === 'symlink' || after.type === 'absent') return findings;
+  const locks = (path: HostPath): number => withOpen(path, flagsOf) & locked;
+  return [...findings, ...compareFlags(kept ? locks(source) : 0, locks(target))];
 }
+
+/** Immutable and append-only: a file that is replaced gets these back. */
+const locked = 0x10 | 0x20;
 
 function labelOf(path: HostPath): Map<string, Uint8Array> {
   const label = getXattr(path, 'security.selinux');
@@ -144,78 +180,9 @@ function ownership(wanted: Pick<BigIntStats, 'mode' | 'uid' | 'gid'>, found: Big
   return findings;
 }
 
-async function compareFiles(source: Side, target: Side, buffers: Buffers): Promise<Finding[]> {
-  if (source.stat.size !== target.stat.size)
-    return [{ aspect: 'size', detail: `has ${target.stat.size} bytes, not ${source.stat.size}` }];
-  const findings: Finding[] = [];
-  const at = await firstDifferingByte(source, target, buffers);
-  if (at !== undefined) findings.push({ aspect: 'content', detail: `differs from byte ${at} on` });
-  if (source.stat.mtimeNs !== target.stat.mtimeNs) findings.push({ aspect: 'time', detail: 'was modified at another time' });
-  return findings;
-}
-
-async function firstDifferingByte(source: Side, target: Side, { wanted, found }: Buffers): Promise<number | undefined> {
-  const size = Number(source.stat.size);
-  if (size === 0) return undefined;
-  const sparse = isSparse(source.stat) && isSparse(target.stat);
-  return withFile(source.path, (a) =>
-    withFile(target.path, async (b) => {
-      for (let at = 0; at < size; ) {
-        if (sparse) {
-          const data = Math.min(seekData(a.fd, at) ?? size, seekData(b.fd, at) ?? size);
-          if (data >= size) return undefined;
-          at = Math.max(at, data);
-        }
-        const length = Math.min(STEP, size - at);
-        const [left, right] = [wanted.subarray(0, length), found.subarray(0, length)];
-        const [gotLeft, gotRight] = await both(readUpTo(a, left, at), readUpTo(b, right, at));
-        // The size was the same: a file that ends early is damaged.
-        if (gotLeft < length || gotRight < length) return at + Math.min(gotLeft, gotRight);
-        if (Buffer.compare(left, right) !== 0) return at + left.findIndex((byte, index) => byte !== right[index]);
-        at += length;
-      }
-      return undefined;
-    }),
-  );
-}
-
-/** Waits for both before an error comes out, as both use buffers that are shared. */
-async function both<T>(a: Promise<T>, b: Promise<T>): Promise<[T, T]> {
-  await Promise.allSettled([a, b]);
-  return [await a, await b];
-}
-
-function isSparse({ blocks, size }: BigIntStats): boolean {
-  return size > BigInt(STEP) && blocks * 512n < size;
-}
-
-/** Bytes read; fewer only at the end of the file. */
-async function readUpTo(file: FileHandle, into: Uint8Array, offset: number): Promise<number> {
-  let done = 0;
-  while (done < into.length) {
-    const { bytesRead } = await file.read(into, done, into.length - done, offset + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return done;
-}
-
-async function withFile<T>(path: HostPath, use: (file: FileHandle) => Promise<T>): Promise<T> {
+function linkOf(path: HostPath): Buffer {
   try {
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    try {
-      return await use(file);
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw error instanceof TargetFileError ? error : failed(path, error);
-  }
-}
-
-async function linkOf(path: HostPath): Promise<Buffer> {
-  try {
-    return await readlink(path, { encoding: 'buffer' });
+    return readlinkSync(path, { encoding: 'buffer' });
   } catch (error) {
     throw failed(path, error);
   }

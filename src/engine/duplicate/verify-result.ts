@@ -1,5 +1,6 @@
 /** What a comparison of two disks found, as data, and the error made from it. Offsets and lengths are bytes. */
 import type { ByteRange, CacheBypass } from '../image/contract.ts';
+import type { IdRename } from './adapt-source.ts';
 import { TargetDiffersError } from './errors.ts';
 
 /** A difference that lies in no part's contents. */
@@ -31,6 +32,7 @@ export type PathAspect =
   | 'device'
   | 'hard links'
   | 'attributes'
+  | 'flags'
   | 'time';
 
 /** A file that is not as it shall be. Never holds contents. */
@@ -45,7 +47,7 @@ export interface PathDifference {
 }
 
 export interface VerifiedPart {
-  /** As in the source's table. 0 for the whole of a disk without a table, and for the space outside every partition. */
+  /** On the target, see `label` for the source's. 0 for the whole of a disk without a table, and for the space outside every partition. */
   readonly number: number;
   readonly label: string;
   /** `blocks`: byte for byte. `files`: file by file, as the persona rewrote some. `skipped`: see `reason`. */
@@ -63,6 +65,8 @@ export interface VerifiedPart {
   readonly paths?: readonly PathDifference[];
   /** All differing paths. */
   readonly pathCount?: number;
+  /** Paths of files whose content the source could not give: not compared. */
+  readonly lost?: readonly string[];
 }
 
 /** So many differing paths of a part are told. */
@@ -76,6 +80,12 @@ export interface VerifyResult {
   readonly host?: string;
   readonly differences: readonly DiskDifference[];
   readonly parts: readonly VerifiedPart[];
+  /** Parts that are larger than on the source, as --grow makes them. Bytes. */
+  readonly grown: readonly { readonly number: number; readonly label: string; readonly before: number; readonly after: number }[];
+  /** Ids that are others than on the source: with --new-guids, or because logical partitions moved up. */
+  readonly renames: readonly IdRename[];
+  /** Bytes of the source that could not be read. */
+  readonly unreadable: number;
   /** Protected regions: never compared. */
   readonly regions: readonly { readonly name: string; readonly range: ByteRange }[];
   readonly notes: readonly string[];

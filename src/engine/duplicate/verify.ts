@@ -1,35 +1,38 @@
 /** Compares a target with what a clone of the source would be. Writes nothing, anywhere. */
-import { ignoreEvents, type OnEvent } from '../events.ts';
-import type { CacheBypass } from '../image/contract.ts';
+import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import { ImageInUseError } from '../image/errors.ts';
+import { imageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { imageUsers, sharesStorage } from '../image/users.ts';
-import type { CopyOptions } from '../lanes/copy.ts';
-import type { PartitionTable, PartKind } from '../layout/contract.ts';
+import type { ReadErrorPolicy } from '../lanes/source-reader.ts';
+import type { PartKind } from '../layout/contract.ts';
 import { openSource } from '../layout/part-of-disk.ts';
-import { entryRange, unpartitionedRanges } from '../layout/table-space.ts';
-import { entryLabel } from '../layout/table-text.ts';
-import { profilePartitionType } from '../layout/types.ts';
 import type { Bundle } from '../profile/model.ts';
 import { IntervalSet } from '../protect/intervals.ts';
-import { allocationOf, type Contents, contentsOf } from './contents.ts';
-import { type Disk, type Part, surveyDisk } from './disk.ts';
-import { CloneRefusedError } from './errors.ts';
-import { chooseIdentity } from './identity.ts';
-import { loadersOn } from './loaders.ts';
+import { allocationOf } from './contents.ts';
+import { type Disk, surveyDisk } from './disk.ts';
 import type { IdentityChoice } from './plan.ts';
+import type { Layout } from './plan-layout.ts';
+import { needsRoot, sameStorage } from './plan-refusals.ts';
 import type { KindChoice } from './plan-table.ts';
-import { readStoredProfile } from './stored-profile.ts';
-import { readOnlyWindows } from './system.ts';
-import { compareByBlocks, compareByFiles, compareOutside, type DiskPair, skippedPart, uncomparable } from './verify-part.ts';
-import { type ExpectedPersona, expectPersona } from './verify-persona.ts';
-import type { DiskDifference, VerifiedPart, VerifyResult } from './verify-result.ts';
-import { broughtIn, compareTables } from './verify-table.ts';
+import { readerFor } from './reader.ts';
+import type { CopyRequest } from './request.ts';
+import { type Source, withSource } from './source.ts';
+import { readOnlyWindows, systemParts } from './system.ts';
+import { type ExpectedChanges, expectChanges } from './verify-changes.ts';
+import { expectLayout } from './verify-expect.ts';
+import { expectIdentity } from './verify-identity.ts';
+import { type DiskPair, skippedPart } from './verify-part.ts';
+import { compareParts } from './verify-parts.ts';
+import type { DiskDifference, VerifyResult } from './verify-result.ts';
+import { type ComparedTables, compareTables } from './verify-table.ts';
+import { wantedWork } from './verify-work.ts';
 
 export { describePart, differenceError, type VerifyResult } from './verify-result.ts';
 
+/** The fields that `clone` has too mean the same: a target is compared with what a clone with them makes. */
 export interface VerifyRequest {
-  /** Paths of raw images or block devices. */
+  /** As of a clone: files, block devices, URIs, or parts of one of them. */
   readonly source: string;
   readonly target: string;
   /** Whom the target shall be. `target`: whom its own region says. */
@@ -43,11 +46,14 @@ export interface VerifyRequest {
   readonly kindOverrides?: ReadonlyMap<number, PartKind>;
   /** Every byte, also the unused ones and those outside every partition. */
   readonly exact: boolean;
-}
-
-export interface VerifyOptions {
-  readonly signal?: AbortSignal;
-  readonly onEvent?: OnEvent;
+  /** Parts of the source, by number or label, that are as large on the target as there is room. */
+  readonly grow?: readonly string[];
+  /** Ids of disk and parts are others than the source's. */
+  readonly newGuids?: boolean;
+  /** Default: fail. */
+  readonly readErrors?: ReadErrorPolicy;
+  /** A ddrescue map of the source: what it calls unfinished counts as unreadable. */
+  readonly sourceMap?: string;
 }
 
 /**
@@ -55,276 +61,172 @@ export interface VerifyOptions {
  * @throws ImageInUseError when either disk may change meanwhile; CloneRefusedError, CorruptInputError, ImageIoError and the
  * errors of what is looked at; the signal's reason
  */
-export async function verifyClone(request: VerifyRequest, options: VerifyOptions = {}): Promise<VerifyResult> {
-  const source = await openAtRest(request.source, 'source');
-  try {
-    if (await sharesStorage(request.source, request.target)) {
-      throw new CloneRefusedError(
-        'SAME_STORAGE',
-        `the source ${request.source} and the target ${request.target} are the same disk, or one stands on the other`,
-        'Name another target.',
-        { source: request.source, target: request.target },
-      );
-    }
-    const target = await openAtRest(request.target, 'target');
+export async function verifyClone(request: VerifyRequest, options: RunOptions = {}): Promise<VerifyResult> {
+  await refuseInUse(request.source, 'source');
+  await refuseInUse(request.target, 'target');
+  if (await sharesStorage(request.source, request.target)) throw sameStorage('the source', request.source, request.target);
+  return withSource(copyRequest(request), async (source) => {
+    const { image } = await openSource(request.target);
     try {
-      return await new Verification(request, source, target, options).run();
+      return await new Verification(request, source, image, options).run();
     } finally {
-      await target.close();
+      await image.close();
     }
-  } finally {
-    await source.close();
-  }
+  });
 }
 
-async function openAtRest(path: string, role: 'source' | 'target'): Promise<OpenImage> {
+async function refuseInUse(path: string, role: 'source' | 'target'): Promise<void> {
   const writers = (await imageUsers(path)).filter(({ writes }) => writes).map(({ what }) => what);
   if (writers.length > 0)
     throw new ImageInUseError(path, role, writers, 'It could change while it is compared. Unmount it, or shut the machine down.');
-  return (await openSource(path)).image;
 }
 
-interface Identity {
-  readonly bundle?: Bundle;
-  readonly differences: readonly DiskDifference[];
-  readonly notes: readonly string[];
+/** The source is looked at as a clone looks at it. */
+function copyRequest({ source, kinds, kindOverrides, exact, readErrors, sourceMap }: VerifyRequest): CopyRequest {
+  return {
+    source,
+    kinds,
+    kindOverrides: kindOverrides ?? new Map(),
+    unused: 'skip',
+    exact,
+    verify: true,
+    allowInconsistent: false,
+    ...(readErrors === undefined ? {} : { readErrors }),
+    ...(sourceMap === undefined ? {} : { sourceMap }),
+  };
 }
+
+type Findings = Pick<VerifyResult, 'differences' | 'parts' | 'bypass' | 'grown' | 'renames' | 'unreadable' | 'host'>;
 
 class Verification {
   readonly #request: VerifyRequest;
-  readonly #source: OpenImage;
+  readonly #source: Source;
   readonly #target: OpenImage;
-  readonly #options: VerifyOptions;
+  readonly #signal: AbortSignal | undefined;
   readonly #onEvent: OnEvent;
   readonly #notes: string[] = [];
   readonly #begun = performance.now();
 
-  constructor(request: VerifyRequest, source: OpenImage, target: OpenImage, options: VerifyOptions) {
+  constructor(request: VerifyRequest, source: Source, target: OpenImage, { onEvent = ignoreEvents, signal }: RunOptions) {
     this.#request = request;
     this.#source = source;
     this.#target = target;
-    this.#options = options;
-    this.#onEvent = options.onEvent ?? ignoreEvents;
+    this.#signal = signal;
+    this.#onEvent = onEvent;
   }
 
   async run(): Promise<VerifyResult> {
     this.#onEvent({ type: 'phase', phase: 'plan', title: 'Looking at both disks' });
-    const source = await surveyDisk(this.#source, this.#surveyOptions(this.#source, this.#request.kindOverrides));
-    const target = await surveyDisk(this.#target, this.#surveyOptions(this.#target));
-    refuseSource(source);
-    this.#notes.push(...source.notes.map((note) => `source: ${note}`), ...target.notes.map((note) => `target: ${note}`));
-    if (target.incomplete !== undefined) return this.#unfinished(source, target, target.incomplete);
+    const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(this.#target) } : {};
+    const target = await surveyDisk(this.#target, windows);
+    const { disk } = this.#source;
+    this.#notes.push(...disk.notes.map((note) => `source: ${note}`), ...target.notes.map((note) => `target: ${note}`));
+    if (target.incomplete !== undefined) return this.#unfinished(target, target.incomplete);
 
-    const identity = await this.#identity(source, target);
-    this.#notes.push(...identity.notes);
-    const { differences, comparable, copied, kept } = this.#match(source, target);
-    const persona = await this.#persona(copied, kept, identity.bundle);
+    const { as, file, profiles } = this.#request;
+    const identity = await expectIdentity({
+      as,
+      profiles,
+      ...(file === undefined ? {} : { file }),
+      source: this.#source,
+      target: { image: this.#target, disk: target },
+    });
+    const { kinds, grow = [], newGuids = false } = this.#request;
+    const sectorSizeKnown = this.#target.sectorSizeAssumed !== true;
+    const expected = await expectLayout({ source: this.#source, target, sectorSizeKnown, kinds, grow, newGuids });
+    const { layout } = expected;
+    this.#notes.push(...identity.notes, ...expected.notes);
+    const tables = this.#compareTables(target, layout, expected.differences);
+    const changes = await this.#changes(layout, identity.bundle);
+    const compared = await this.#compare(target, layout, tables.comparable, changes);
+    return this.#result(target, {
+      ...compared,
+      differences: [...expected.differences, ...tables.differences, ...identity.differences, ...this.#hiddenLoader(target)],
+      grown: layout.grow.map(({ number, label, before, after }) => ({
+        number,
+        label,
+        before: before.length,
+        after: after.length,
+      })),
+      renames: layout.renames,
+      ...(identity.bundle === undefined ? {} : { host: identity.bundle.resolved.host }),
+    });
+  }
+
+  #unfinished(target: Disk, runId: string): VerifyResult {
+    const reason = 'the duplication onto the target has not finished';
+    const parts = this.#source.disk.parts.filter(({ kind }) => kind !== 'profile').map((part) => skippedPart(part, reason));
+    const message = `a duplication onto it has not finished (run ${runId})`;
+    const differences: DiskDifference[] = [{ what: 'unfinished', message }];
+    return this.#result(target, { differences, parts, bypass: 'none', grown: [], renames: [], unreadable: 0 });
+  }
+
+  #compareTables(target: Disk, layout: Layout, differences: readonly DiskDifference[]): ComparedTables {
+    const { table } = this.#source.disk;
+    const copied = new Set(layout.copied.map(({ number }) => number));
+    if (table === undefined || layout.table === undefined)
+      return { differences: [], comparable: differences.length === 0 ? copied : new Set() };
+    return compareTables({ source: table, expected: layout.table, copied, target, kinds: this.#request.kinds });
+  }
+
+  async #changes({ copied, kept, renames }: Layout, bundle: Bundle | undefined): Promise<ExpectedChanges> {
+    if (bundle === undefined && renames.length === 0) return { parts: new Map(), notes: [] };
+    if (process.getuid?.() !== 0) throw needsRoot();
+    const parts = [
+      ...systemParts(copied, readOnlyWindows(this.#source.image)),
+      ...systemParts(kept, readOnlyWindows(this.#target)),
+    ];
+    const changes = await expectChanges(parts, renames, bundle);
+    this.#notes.push(...changes.notes);
+    for (const part of kept) {
+      const count = changes.parts.get(part.number)?.changes.size ?? 0;
+      if (count > 0)
+        this.#notes.push(`${part.label} stays as it is on the target: ${count} files that are written there are not compared`);
+    }
+    return changes;
+  }
+
+  async #compare(target: Disk, layout: Layout, comparable: ReadonlySet<number>, changes: ExpectedChanges) {
+    const { image, disk, knownBad } = this.#source;
+    const { source: path, exact, readErrors = 'fail' } = this.#request;
+    const work = await wantedWork({ source: this.#source, target, layout, comparable, exact });
+    this.#notes.push(...work.notes);
+    const identity = await imageIdentity(path, disk.size, disk.sectorSize);
+    const reader = readerFor(image, { identity, knownBad, policy: readErrors });
     const medium = await this.#target.readBack();
     try {
       const pair: DiskPair = {
         source: this.#source,
+        reader,
         target: this.#target,
         medium,
-        allocation: await allocationOf(this.#source),
         holes: (await allocationOf(this.#target)).zero,
-        exact: this.#request.exact,
+        exact,
+        skipBad: readErrors === 'skip',
       };
-      const { parts, lost } = await this.#compare(pair, { source, target, copied, comparable, persona });
-      return this.#result(target, {
-        differences: [...differences, ...identity.differences, ...lost],
-        parts,
-        bypass: medium.bypass,
-        ...(identity.bundle === undefined ? {} : { host: identity.bundle.resolved.host }),
-      });
+      const note = (sentence: string): void => void this.#notes.push(sentence);
+      const options = { onEvent: this.#onEvent, signal: this.#signal, note };
+      const parts = await compareParts(pair, { layout, target, work, changes }, options);
+      await reader.settle();
+      const unreadable = reader.bad.reduce((sum, { length }) => sum + length, 0);
+      if (unreadable > 0) {
+        const how = pair.skipBad ? 'they were not compared' : 'the target was to have zeros there';
+        this.#notes.push(`${unreadable} bytes of the source cannot be read: ${how}`);
+      }
+      return { parts, bypass: medium.bypass, unreadable };
     } finally {
       await medium.close();
+      await reader.close();
     }
   }
 
-  #surveyOptions(image: OpenImage, kinds?: ReadonlyMap<number, PartKind>) {
-    return {
-      ...(process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {}),
-      ...(kinds === undefined ? {} : { kinds }),
-    };
+  #hiddenLoader(target: Disk): DiskDifference[] {
+    const hidden = this.#source.loaders.intersect(IntervalSet.of(...target.regions)).bytes;
+    if (hidden === 0 || this.#source.disk.table === undefined) return [];
+    return [{ what: 'boot code', message: `its profile stands where the source has ${hidden} bytes of a boot loader` }];
   }
 
-  #unfinished(source: Disk, target: Disk, runId: string): VerifyResult {
-    const reason = 'the duplication onto the target has not finished';
-    return this.#result(target, {
-      differences: [{ what: 'unfinished', message: `a duplication onto it has not finished (run ${runId})` }],
-      parts: source.parts.filter(({ kind }) => kind !== 'profile').map((part) => skippedPart(part, reason)),
-      bypass: 'none',
-    });
-  }
-
-  async #identity(source: Disk, target: Disk): Promise<Identity> {
-    const { as, file, profiles } = this.#request;
-    if (as === 'none') return { differences: [], notes: [] };
-    const stored = await readStoredProfile(this.#target, target.regions);
-    const notes = (stored?.problems ?? []).map((problem) => `the target's profile was read, but ${problem}`);
-    if (as === 'target') {
-      if (stored === undefined) {
-        throw new CloneRefusedError(
-          'NO_PROFILE',
-          `${target.name} has no profile that says whom it shall be`,
-          'Add --as none to compare it as a plain copy; if it should have a profile, that is lost.',
-          { target: target.name },
-        );
-      }
-      return { bundle: stored.bundle, differences: [], notes };
-    }
-    const { bundle, writeReason } = await chooseIdentity(
-      { choice: as, profiles, replaceProfile: true, ...(file === undefined ? {} : { file }) },
-      {
-        source,
-        target,
-        sourceProfile: () => readStoredProfile(this.#source, source.regions),
-        targetProfile: stored,
-        targetKept: async () => ({}),
-      },
-    );
-    if (writeReason === undefined) return { differences: [], notes, ...(bundle === undefined ? {} : { bundle }) };
-    const found = stored === undefined ? 'none' : `that of ${stored.bundle.resolved.host}`;
-    const message = `the profile in its region is ${found}, not that of ${bundle?.resolved.host}`;
-    return { differences: [{ what: 'profile', message }], notes, ...(stored === undefined ? {} : { bundle: stored.bundle }) };
-  }
-
-  /** Which parts can be compared, and what differs in the tables. */
-  #match(source: Disk, target: Disk): Matched {
-    if (!isPartitioned(source)) {
-      const fits = target.table === undefined && source.parts.every(({ range }) => range.length <= target.size);
-      const message =
-        target.table === undefined ? 'it is smaller than the source' : 'it has a partition table, and the source has none';
-      return {
-        differences: fits ? [] : [{ what: 'table', message }],
-        comparable: new Set(fits ? source.parts.map(({ number }) => number) : []),
-        copied: source.parts,
-        kept: [],
-      };
-    }
-    const { kinds } = this.#request;
-    const { brought, rest } = broughtIn(source, kinds);
-    for (const entry of rest) {
-      const reason = entry.type === profilePartitionType ? "it is the source's own profile" : 'its kind is skipped';
-      this.#notes.push(`${entryLabel(entry)} of the source is not compared: ${reason}`);
-    }
-    const numbers = new Set(brought.map(({ number }) => number));
-    return {
-      ...compareTables(source, target, kinds),
-      copied: source.parts.filter(({ number }) => numbers.has(number)),
-      kept: target.parts.filter(({ number, kind }) => !numbers.has(number) && kind !== 'profile'),
-    };
-  }
-
-  async #persona(copied: readonly Part[], kept: readonly Part[], bundle: Bundle | undefined): Promise<ExpectedPersona> {
-    if (bundle === undefined) return { parts: new Map(), notes: [] };
-    if (process.getuid?.() !== 0) {
-      throw new CloneRefusedError(
-        'NEEDS_ROOT',
-        'comparing the files that the persona changed means opening file systems, and that needs root',
-        'Run it with sudo, or compare it as a plain copy (--as none).',
-      );
-    }
-    const parts = [
-      ...copied.map((part) => ({ ...part, openWindow: readOnlyWindows(this.#source) })),
-      ...kept.map((part) => ({ ...part, openWindow: readOnlyWindows(this.#target) })),
-    ];
-    const persona = await expectPersona(parts, bundle);
-    this.#notes.push(...persona.notes);
-    for (const part of kept) {
-      const count = persona.parts.get(part.number)?.changes.size ?? 0;
-      if (count > 0)
-        this.#notes.push(
-          `${part.label} stays as it is on the target: ${count} files that the persona writes there are not compared`,
-        );
-    }
-    return persona;
-  }
-
-  async #compare(pair: DiskPair, found: Found): Promise<{ parts: VerifiedPart[]; lost: DiskDifference[] }> {
-    const { target, copied, comparable, persona } = found;
-    const protectedBytes = IntervalSet.of(...target.regions);
-    const ready = copied.filter(({ number }) => comparable.has(number));
-    const contents = new Map<number, Contents>();
-    for (const part of ready) contents.set(part.number, await this.#contents(pair, part, protectedBytes));
-    const outside = isPartitioned(found.source) ? await this.#outside(pair, found.source, target) : undefined;
-    const sets = [...contents.values(), ...(outside ? [outside] : [])];
-    this.#onEvent({ type: 'phase', phase: 'verify', title: 'Comparing' });
-    const step = this.#progress(sets.reduce((sum, set) => sum + sizeOf(set), 0));
-
-    const parts: VerifiedPart[] = [];
-    if (outside !== undefined && sizeOf(outside) > 0)
-      parts.push(await step(sizeOf(outside), (options) => compareOutside(pair, outside, options)));
-    for (const part of copied) {
-      this.#options.signal?.throwIfAborted();
-      const set = contents.get(part.number);
-      if (set === undefined) {
-        parts.push(skippedPart(part, 'the target has no such part at its place'));
-        continue;
-      }
-      const changes = persona.parts.get(part.number);
-      const there = target.parts.find(({ number }) => number === part.number);
-      const refusal = changes && uncomparable(part, there);
-      parts.push(
-        await step(sizeOf(set), async (options) => {
-          if (refusal !== undefined) return skippedPart(part, refusal);
-          if (changes === undefined) return compareByBlocks(pair, part, set, options);
-          if (pair.exact)
-            this.#notes.push(`${part.label} is compared by files, as the persona changed some; its free space is not compared`);
-          return compareByFiles(pair, part, changes, options);
-        }),
-      );
-    }
-    const lost = hiddenLoader(outside?.hidden ?? 0);
-    return { parts, lost };
-  }
-
-  async #contents({ allocation, exact }: DiskPair, part: Part, without: IntervalSet): Promise<Contents> {
-    const found = await contentsOf(this.#source, part, allocation, { exact, inconsistent: false });
-    if (found.whole && part.fs !== undefined) this.#notes.push(`${part.label} is compared whole: ${found.how}`);
-    return { ...found, data: found.data.subtract(without), zero: found.zero.subtract(without) };
-  }
-
-  /** As the clone chooses it: loaders before the first partition, with `exact` all that no part and no table has. */
-  async #outside({ allocation, exact }: DiskPair, source: Partitioned, target: Disk) {
-    const table = target.table ?? source.table;
-    const untouched = IntervalSet.of(
-      { offset: 0, length: table.sectorSize },
-      ...table.ownRanges,
-      ...table.entries.map((entry) => entryRange(entry, table.sectorSize)),
-      ...target.regions,
-      ...source.regions,
-    );
-    const inside = IntervalSet.of({ offset: 0, length: target.size });
-    const found = await loadersOn(this.#source, source, allocation);
-    const loaders = found.subtract(untouched).intersect(inside);
-    const hidden = found.intersect(IntervalSet.of(...target.regions)).bytes;
-    const gaps = exact ? unpartitionedRanges(source.table, source.size).intersect(inside).subtract(untouched) : IntervalSet.empty;
-    const data = loaders.union(gaps.intersect(allocation.data));
-    return { hidden, loaders, data, zero: gaps.intersect(allocation.zero).subtract(data) };
-  }
-
-  /** Progress over parts of known sizes: whatever is left of a part counts as done with it. */
-  #progress(total: number) {
-    let [before, done] = [0, 0];
-    const { signal } = this.#options;
-    const report = (now: number) => {
-      done = now;
-      this.#onEvent({ type: 'progress', phase: 'verify', done, total });
-    };
-    return async <T>(size: number, compare: (options: CopyOptions) => Promise<T>): Promise<T> => {
-      const onChunk = (bytes: number) => report(Math.min(before + size, done + bytes));
-      const result = await compare({ onChunk, ...(signal === undefined ? {} : { signal }) });
-      before += size;
-      report(before);
-      return result;
-    };
-  }
-
-  #result(
-    target: Disk,
-    found: { differences: readonly DiskDifference[]; parts: readonly VerifiedPart[]; bypass: CacheBypass; host?: string },
-  ): VerifyResult {
+  #result(target: Disk, found: Findings): VerifyResult {
     return {
       source: this.#request.source,
       target: this.#request.target,
@@ -334,55 +236,5 @@ class Verification {
       notes: this.#notes,
       seconds: (performance.now() - this.#begun) / 1000,
     };
-  }
-}
-
-type Partitioned = Disk & { readonly table: PartitionTable };
-
-function sizeOf({ data, zero }: Pick<Contents, 'data' | 'zero'>): number {
-  return data.bytes + zero.bytes;
-}
-
-function isPartitioned(disk: Disk): disk is Partitioned {
-  return disk.table !== undefined;
-}
-
-interface Matched {
-  readonly differences: readonly DiskDifference[];
-  /** Numbers of the parts that stand on the target where the source has them. */
-  readonly comparable: ReadonlySet<number>;
-  /** Parts of the source that a clone brings in. */
-  readonly copied: readonly Part[];
-  /** Parts of the target that stay. */
-  readonly kept: readonly Part[];
-}
-
-interface Found extends Pick<Matched, 'copied' | 'comparable'> {
-  readonly source: Disk;
-  readonly target: Disk;
-  readonly persona: ExpectedPersona;
-}
-
-function hiddenLoader(bytes: number): DiskDifference[] {
-  if (bytes === 0) return [];
-  return [{ what: 'boot code', message: `its profile stands where the source has ${bytes} bytes of a boot loader` }];
-}
-
-function refuseSource({ name, incomplete, parts }: Disk): void {
-  if (incomplete !== undefined) {
-    throw new CloneRefusedError(
-      'SOURCE_INCOMPLETE',
-      `the source ${name} is the unfinished target of another duplication (run ${incomplete})`,
-      'Finish that one first: run its command again.',
-      { source: name, runId: incomplete },
-    );
-  }
-  if (parts.length === 0) {
-    throw new CloneRefusedError(
-      'SOURCE_EMPTY',
-      `nothing was recognised on the source ${name}: neither a partition table nor a file system`,
-      'Check that this is the disk you mean.',
-      { source: name },
-    );
   }
 }

@@ -305,9 +305,19 @@ const FIEMAP_COUNT = 256;
 const FIEMAP_EXTENT_LAST = 1;
 const FIEMAP_EXTENT_UNKNOWN = 2;
 
-/** Where the bytes of a file stand on its file system's device: ranges in bytes. What has no known place is left out. */
-export function placesOfFile(fd: number): { readonly offset: number; readonly length: number }[] {
-  const places: { offset: number; length: number }[] = [];
+/** A run of a file's bytes and where it stands on the file system's device; all but `flags` (FIEMAP_EXTENT_*) are bytes. */
+export interface FileExtent {
+  /** In the file. */
+  readonly logical: number;
+  /** On the device; not known with FIEMAP_EXTENT_UNKNOWN. */
+  readonly offset: number;
+  readonly length: number;
+  readonly flags: number;
+}
+
+/** In ascending order. EOPNOTSUPP where the file system cannot tell. */
+export function extentsOfFile(fd: number): FileExtent[] {
+  const extents: FileExtent[] = [];
   const argument = new Uint8Array(FIEMAP_HEADER + FIEMAP_COUNT * FIEMAP_EXTENT);
   const view = new DataView(argument.buffer);
   for (let start = 0n; ; ) {
@@ -320,13 +330,24 @@ export function placesOfFile(fd: number): { readonly offset: number; readonly le
     for (let i = 0; i < count; i++) {
       const at = FIEMAP_HEADER + i * FIEMAP_EXTENT;
       const flags = view.getUint32(at + 40, true);
+      const logical = view.getBigUint64(at, true);
       const length = view.getBigUint64(at + 16, true);
-      if ((flags & FIEMAP_EXTENT_UNKNOWN) === 0) {
-        places.push({ offset: Number(view.getBigUint64(at + 8, true)), length: Number(length) });
-      }
-      if ((flags & FIEMAP_EXTENT_LAST) !== 0) return places;
-      start = view.getBigUint64(at, true) + length;
+      extents.push({
+        logical: Number(logical),
+        offset: Number(view.getBigUint64(at + 8, true)),
+        length: Number(length),
+        flags,
+      });
+      if ((flags & FIEMAP_EXTENT_LAST) !== 0) return extents;
+      start = logical + length;
     }
-    if (count === 0) return places;
+    if (count === 0) return extents;
   }
+}
+
+/** Where the bytes of a file stand on its file system's device: ranges in bytes. What has no known place is left out. */
+export function placesOfFile(fd: number): { readonly offset: number; readonly length: number }[] {
+  return extentsOfFile(fd)
+    .filter(({ flags }) => (flags & FIEMAP_EXTENT_UNKNOWN) === 0)
+    .map(({ offset, length }) => ({ offset, length }));
 }
