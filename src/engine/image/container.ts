@@ -5,6 +5,15 @@
  */
 import { open, realpath, stat } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
+import {
+  type ContainerInfo,
+  checkQcow2,
+  encrypted,
+  isSparseVmdk,
+  longestDescriptor,
+  parseQemuInfo,
+  vmdkExtents,
+} from './container-headers.ts';
 import { ImageIoError, openFailed, shellWord, UnusableImageError } from './errors.ts';
 import { type DiskFormat, formatHeadLength, formatOf } from './format.ts';
 import { isMissing } from './sysfs.ts';
@@ -22,19 +31,7 @@ export interface Container {
   readonly notes: readonly string[];
 }
 
-/** Of qemu-img info --output=json, what matters here. */
-interface Info {
-  readonly encrypted?: boolean;
-  readonly 'backing-filename'?: string;
-  readonly 'full-backing-filename'?: string;
-  readonly 'backing-filename-format'?: string;
-  readonly snapshots?: readonly unknown[];
-  readonly 'format-specific'?: { readonly data?: { readonly corrupt?: boolean; readonly 'create-type'?: string } };
-}
-
 const LONGEST_CHAIN = 64;
-/** A VMDK descriptor is shorter. */
-const DESCRIPTOR = 64 << 10;
 
 /** @throws ForeignFormatError, UnusableImageError, MissingToolError, ImageToolError, ImageIoError */
 export async function examineContainer(path: string): Promise<Container> {
@@ -43,9 +40,8 @@ export async function examineContainer(path: string): Promise<Container> {
   if (format === undefined) return { format, files: [real], backing: [], notes: [] };
   const extents = await extentsOf(path, real, format);
   const info = await ask(path, real, format);
-  const specific = info['format-specific']?.data;
   const backing = await backingChain(path, real, info);
-  const count = info.snapshots?.length ?? 0;
+  const count = info.snapshots;
   return {
     format,
     files: [real, ...extents],
@@ -54,8 +50,8 @@ export async function examineContainer(path: string): Promise<Container> {
       ...backing.slice(0, 1).map((file) => `${path} is based on ${file}, which is read too`),
       ...(count === 0 ? [] : [`${path} holds ${count} snapshot${count === 1 ? '' : 's'}, which stay where they are`]),
     ],
-    ...(specific?.corrupt === true ? { readOnlyBecause: 'it is marked as corrupt: qemu-img check tells more' } : {}),
-    ...(specific?.['create-type'] === 'streamOptimized' ? { readOnlyBecause: 'a streamOptimized VMDK cannot be changed' } : {}),
+    ...(info.corrupt ? { readOnlyBecause: 'it is marked as corrupt: qemu-img check tells more' } : {}),
+    ...(info.createType === 'streamOptimized' ? { readOnlyBecause: 'a streamOptimized VMDK cannot be changed' } : {}),
   };
 }
 
@@ -78,33 +74,19 @@ async function formatOfFile(name: string, real: string): Promise<DiskFormat | un
   }
 }
 
-/** The header of qcow2, big-endian; see docs/interop/qcow2.txt of QEMU. Looked at before QEMU opens what it names. */
-function checkQcow2(name: string, head: Buffer): void {
-  if (head.length < 104) throw new UnusableImageError(name, 'its header is cut off', 'Was it copied whole? Copy it again.');
-  if (head.readUInt32BE(32) !== 0) throw encrypted(name);
-  if (head.readUInt32BE(4) >= 3 && (head.readUInt32BE(76) & 4) !== 0) {
-    const todo = `Make one file of both: qemu-img convert -f qcow2 -O qcow2 ${shellWord(name)} ${shellWord(`${name}.whole.qcow2`)}`;
-    throw new UnusableImageError(name, 'it keeps its data in another file', todo);
-  }
-}
-
-function encrypted(name: string): UnusableImageError {
-  return new UnusableImageError(name, 'it is encrypted', 'Decrypt it first with qemu-img convert, see "secret" in its manual.');
-}
-
-async function ask(name: string, real: string, format: DiskFormat): Promise<Info> {
+async function ask(name: string, real: string, format: DiskFormat): Promise<ContainerInfo> {
   const options = `driver=${format},file.driver=file,file.filename=${real.replaceAll(',', ',,')}`;
-  const text = await runTool('qemu-img', ['info', '--output=json', '-U', '--image-opts', options], `looking at ${name}`);
-  const info = JSON.parse(text) as Info;
-  if (info.encrypted === true) throw encrypted(name);
+  const doing = `looking at ${name}`;
+  const info = parseQemuInfo(await runTool('qemu-img', ['info', '--output=json', '-U', '--image-opts', options], doing), doing);
+  if (info.encrypted) throw encrypted(name);
   return info;
 }
 
-async function backingChain(name: string, real: string, top: Info): Promise<string[]> {
+async function backingChain(name: string, real: string, top: ContainerInfo): Promise<string[]> {
   const chain: string[] = [];
   const seen = new Set([real]);
-  for (let info: Info | undefined = top; info?.['backing-filename'] !== undefined; ) {
-    const path = await backingFile(name, info);
+  for (let backing = top.backing; backing !== undefined; ) {
+    const path = await backingFile(name, backing);
     if (seen.has(path) || chain.length >= LONGEST_CHAIN) {
       throw new UnusableImageError(
         name,
@@ -114,23 +96,22 @@ async function backingChain(name: string, real: string, top: Info): Promise<stri
     }
     seen.add(path);
     chain.push(path);
-    const format = info['backing-filename-format'] as string;
-    info = undefined;
+    const { format } = backing;
+    backing = undefined;
     if (format === 'raw' || format === 'host_device') continue;
     const found = await formatOfFile(path, path);
-    if (found !== format) {
+    if (found === undefined || found !== format) {
       const why = `it says that ${path} is ${format}, which is not so`;
       throw new UnusableImageError(name, why, `Set it right with qemu-img rebase -u -F ${found ?? 'raw'}.`);
     }
     await extentsOf(path, path, found);
-    info = await ask(path, path, found);
+    backing = (await ask(path, path, found)).backing;
   }
   return chain;
 }
 
-async function backingFile(name: string, info: Info): Promise<string> {
-  const said = info['backing-filename'] as string;
-  const path = info['full-backing-filename'] ?? said;
+async function backingFile(name: string, backing: NonNullable<ContainerInfo['backing']>): Promise<string> {
+  const { said, full: path, format } = backing;
   const flat = `Make one file of it: qemu-img convert -O qcow2 ${shellWord(name)} ${shellWord(`${name}.whole.qcow2`)}`;
   if (/^\.(img|raw|dd|bin|iso)$/i.test(extname(name))) {
     const why = `its name says that it is raw, but it is an image based on ${said}; its own guest could have written that`;
@@ -139,7 +120,7 @@ async function backingFile(name: string, info: Info): Promise<string> {
   if (!path.startsWith('/')) {
     throw new UnusableImageError(name, `it is based on ${said}, which is no local file`, flat, { backing: said });
   }
-  if (info['backing-filename-format'] === undefined) {
+  if (format === undefined) {
     const why = `it is based on ${said}, and does not say which format that has; it could be taken for the wrong one`;
     throw new UnusableImageError(name, why, `Tell it: qemu-img rebase -u -b ${shellWord(said)} -F FORMAT ${shellWord(name)}`);
   }
@@ -153,39 +134,25 @@ async function backingFile(name: string, info: Info): Promise<string> {
   }
 }
 
-/**
- * The extents that a VMDK descriptor names, which stand beside it; see VMware's "Virtual Disk Format". QEMU opens them whenever
- * it looks at the image, so that this comes first.
- */
+/** The extents that a VMDK descriptor names, which stand beside it. QEMU opens them whenever it looks at the image, so that this comes first. */
 async function extentsOf(name: string, real: string, format: DiskFormat): Promise<string[]> {
   if (format !== 'vmdk') return [];
+  const descriptor = await startOf(name, real, longestDescriptor);
+  if (isSparseVmdk(name, descriptor)) return [];
+  const extents = vmdkExtents(name, descriptor).map((extent) => join(dirname(real), extent));
+  // An extent could be a wrapped descriptor in its turn.
+  for (const extent of extents) isSparseVmdk(extent, await startOf(extent, extent, formatHeadLength));
+  return extents;
+}
+
+async function startOf(name: string, real: string, length: number): Promise<Buffer> {
   const file = await open(real).catch(openFailed(name));
-  let head: Buffer;
   try {
-    head = Buffer.alloc(DESCRIPTOR);
-    head = head.subarray(0, (await file.read(head, 0, DESCRIPTOR, 0)).bytesRead);
+    const head = Buffer.alloc(length);
+    return head.subarray(0, (await file.read(head, 0, length, 0)).bytesRead);
   } catch (cause) {
     throw new ImageIoError(name, 'read', { cause });
   } finally {
     await file.close();
   }
-  const elsewhere = (what: string): UnusableImageError => {
-    const todo = `Look at it, and make one file of it: qemu-img convert -O qcow2 ${shellWord(name)} ${shellWord(`${name}.qcow2`)}`;
-    return new UnusableImageError(name, what, todo);
-  };
-  if (head.subarray(0, 4).toString('latin1') === 'KDMV') {
-    // Without a capacity of its own it is but a wrapped descriptor.
-    if (head.readBigUInt64LE(12) === 0n) throw elsewhere('it names other files in an unusual way');
-    return [];
-  }
-  const extents: string[] = [];
-  for (const line of head.toString('utf8').split(/\r?\n/)) {
-    const [, type, extent] = /^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)(?:\s+"([^"]*)")?/.exec(line) ?? [];
-    if (type === undefined || type === 'ZERO') continue;
-    if (extent === undefined || !/^(FLAT|SPARSE|VMFS|VMFSSPARSE)$/.test(type) || !/^[^/\\:]+$/.test(extent)) {
-      throw elsewhere(`it names ${extent ?? 'something'} (${type}), which is no file beside it`);
-    }
-    extents.push(join(dirname(real), extent));
-  }
-  return extents;
 }

@@ -1,7 +1,9 @@
 /** New disk images in files. While a run is planned a blank stand-in takes the place of the file, which is made when it begins. */
+
 import { constants, link, open, realpath, rename, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { PAGE } from './aligned.ts';
+import { parseQemuInfo } from './container-headers.ts';
 import type { Extent, ReadBack, Window } from './contract.ts';
 import { ImageExistsError, ImageIoError, openFailed, UnusableImageError } from './errors.ts';
 import type { DiskFormat } from './format.ts';
@@ -99,10 +101,14 @@ async function makeContainer(path: string, format: DiskFormat, size: number, nam
   // A name with a colon before the first slash would be a protocol; this one is absolute.
   await runTool('qemu-img', ['create', '-q', '-f', format, ...options, path, String(size)], `creating ${name}`);
   const image = `driver=${format},file.driver=file,file.filename=${path.replaceAll(',', ',,')}`;
-  const info = JSON.parse(await runTool('qemu-img', ['info', '--output=json', '--image-opts', image], `creating ${name}`));
-  if (info['virtual-size'] !== size) {
-    const why = `${format} makes a disk of ${info['virtual-size']} bytes when asked for ${size}`;
-    throw new UnusableImageError(name, why, `Ask for --size ${info['virtual-size']}.`);
+  const doing = `creating ${name}`;
+  const { virtualSize } = parseQemuInfo(
+    await runTool('qemu-img', ['info', '--output=json', '--image-opts', image], doing),
+    doing,
+  );
+  if (virtualSize !== size) {
+    const why = `${format} makes a disk of ${virtualSize} bytes when asked for ${size}`;
+    throw new UnusableImageError(name, why, `Ask for --size ${virtualSize}.`);
   }
   try {
     const file = await open(path, constants.O_RDWR);
