@@ -15,7 +15,10 @@ import type { ClonePlan } from './plan.ts';
 export interface RescueMap {
   /** Status `+`. */
   readonly finished: IntervalSet;
-  /** Everything else up to the end of the map: bad sectors, and what was not tried, trimmed or scraped. */
+  /**
+   * Everything else: bad sectors, what was not tried, trimmed or scraped; and what lies before the first line and behind the last,
+   * without end. A map that was cut off must not make what is lost look read.
+   */
   readonly missing: IntervalSet;
 }
 
@@ -95,13 +98,14 @@ export function parseRescueMap(text: string, path: string): RescueMap {
     const [offset, length] = [toNumber(fields[0]), toNumber(fields[1])];
     const status = fields[2] ?? '';
     const ordered = expected === undefined || offset === expected;
-    if (fields.length !== 3 || offset === undefined || length === undefined || !statuses.test(status) || !ordered) {
-      throw new RescueMapError(path, index + 1, raw);
-    }
+    const fits = offset !== undefined && length !== undefined && Number.isSafeInteger(offset + length);
+    if (fields.length !== 3 || !fits || !statuses.test(status) || !ordered) throw new RescueMapError(path, index + 1, raw);
+    if (expected === undefined) missing.add(0, offset);
     (status === '+' ? finished : missing).add(offset, length);
     expected = offset + length;
   }
   if (expected === undefined) throw new RescueMapError(path, 0, '');
+  missing.add(expected, Number.MAX_SAFE_INTEGER - expected);
   return { finished: finished.build(), missing: missing.build() };
 }
 
