@@ -60,9 +60,11 @@ async function cycleAt(log: Log, block: number): Promise<number> {
 
 async function isZero(log: Log): Promise<boolean> {
   const step = chunkSize / basicBlock;
+  const zeros = Buffer.alloc(chunkSize);
   for (let at = 0; at < log.length; at += step) {
     const bytes = await blocks(log, at, Math.min(step, log.length - at));
-    if (bytes.some((byte) => byte !== 0)) return false;
+    // A log may have 2 GiB: byte by byte that would take a minute.
+    if (!bytes.equals(zeros.subarray(0, bytes.length))) return false;
   }
   return true;
 }
