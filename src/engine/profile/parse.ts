@@ -11,7 +11,6 @@ import {
   isMap,
   isScalar,
   isSeq,
-  LineCounter,
   type Node,
   type ParsedNode,
   Parser,
@@ -34,10 +33,10 @@ export interface ParsedFile {
 
 /** `file` is only a name for positions; nothing is read. */
 export function parseProfileText(text: string, file: string): ParsedFile {
-  const counter = new LineCounter();
+  const starts = lineStarts(text);
   const place = (offset: number, path: string): Place => {
-    const { line, col } = counter.linePos(offset);
-    return { file, line: Math.max(line, 1), column: Math.max(col, 1), path };
+    const line = lineOf(starts, offset);
+    return { file, line, column: Math.min(offset, text.length) - (starts[line - 1] as number) + 1, path };
   };
   const fail = (message: string, offset: number, path = ''): ParsedFile => ({
     diagnostics: [diagnostic('E000', message, path, place(offset, path))],
@@ -53,7 +52,7 @@ export function parseProfileText(text: string, file: string): ParsedFile {
     return { diagnostics: [diagnostic('E000', `the control character 0x${code} is not allowed in YAML`, '', at)] };
   }
 
-  const tokens = [...new Parser(counter.addNewLine).parse(text)];
+  const tokens = [...new Parser().parse(text)];
   const deep = tokens.map(tooDeep).find((offset) => offset !== undefined);
   if (deep !== undefined) return fail(`nested deeper than ${maxDepth} levels`, deep);
 
@@ -68,6 +67,25 @@ export function parseProfileText(text: string, file: string): ParsedFile {
   if (document?.contents == null) return fail('the file is empty; a profile begins with "apiVersion: doppel/v1"', 0);
   if (second !== undefined) return fail('a second document begins here; one file holds one profile', second.range[0]);
   return convert(document, place);
+}
+
+/** Offsets at which lines begin. (The library's own count leaves out line ends inside of what it cannot parse.) */
+function lineStarts(text: string): number[] {
+  const starts = [0];
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) starts.push(at + 1);
+  return starts;
+}
+
+/** The line that holds the offset, from 1. O(log n). */
+function lineOf(starts: readonly number[], offset: number): number {
+  let low = 0;
+  let high = starts.length;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if ((starts[middle] as number) <= offset) low = middle;
+    else high = middle;
+  }
+  return low + 1;
 }
 
 /** Offset of the first character that YAML forbids, or -1. */

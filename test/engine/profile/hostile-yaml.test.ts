@@ -78,6 +78,14 @@ test('a file over 1 MiB, or not UTF-8, is E000', () =>
     assert.equal(await checkProfile(`${directory}/bom.yaml`), []);
   }));
 
+test('a place lies inside of the text, also behind lines that the parser gave up on', async () => {
+  const text = `${head}description: "{{ a }}": "b\n  c\n  d" e\nvars: [\n`;
+  const lines = text.split('\n');
+  const found = await check(text);
+  assert.ok(found.length > 0);
+  for (const { line, column } of found) assert.ok(column <= (lines[line - 1] as string).length + 1, `${line}:${column}`);
+});
+
 test('half a character, which could not be written as it is, is refused', async () => {
   const found = await check(`${head}write_files: [{path: /a, content: "x\\uD800y"}]\n`);
   assert.equal(
