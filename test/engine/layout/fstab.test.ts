@@ -85,4 +85,9 @@ test('MBR partitions are matched by disk signature and number', () => {
   assert.is(mountPointOf({ ...entry, guid: '5eed0001-02' }, undefined, parseFstab('PARTUUID=5EED0001-02 /x')), '/x');
 });
 
+test('a long text is read in bounded time', () => {
+  assert.is(parseFstab(`UUID=a ${'\\040'.repeat(100_000)}`).length, 1);
+  assert.is(parseFstab('a /b\n'.repeat(20_000)).length, 10_000);
+});
+
 test.run();
