@@ -1,23 +1,19 @@
 /** Makes the plans of a clone: looks at the disks, decides, and refuses whatever could lose something. Writes nothing. */
 import { randomUUID } from 'node:crypto';
-import { isDeepStrictEqual } from 'node:util';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { ImageExistsError } from '../image/errors.ts';
 import { imageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { sharesStorage } from '../image/users.ts';
-import { findIncomplete } from '../layout/fence-table.ts';
 import { openTarget } from '../layout/part-of-disk.ts';
-import { readTable } from '../layout/table.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { sectorSizeAfter } from './adapt-source.ts';
-import { allocationOf, type Contents } from './contents.ts';
+import type { Contents } from './contents.ts';
 import { type Disk, surveyDisk } from './disk.ts';
 import { checkExpectations } from './expect.ts';
 import { refuseMissingGrowTools } from './grow.ts';
 import { type ChosenIdentity, chooseIdentity } from './identity.ts';
-import { findJournal } from './journal.ts';
 import { keptIdentity } from './kept.ts';
 import { partFacts } from './part-facts.ts';
 import type { ClonePlan } from './plan.ts';
@@ -38,6 +34,7 @@ import { sampleRate } from './sample-rate.ts';
 import { type Source, withSource } from './source.ts';
 import { readReplaceableProfile, readStoredProfile, type StoredProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
+import { isUnfinished } from './unfinished.ts';
 
 /** The plan for one target. @throws as `planClones` */
 export async function planClone(request: CloneRequest, options: RunOptions = {}): Promise<ClonePlan> {
@@ -98,25 +95,10 @@ async function openPlanned(
   } catch (error) {
     if (!(error instanceof ImageExistsError)) throw error;
     const image = await openTarget(target);
-    if (image.size === create.size && ((await isUnfinished(image)) || (await hasJournal(stateDir, target, image))))
-      return { image };
+    if (image.size === create.size && (await isUnfinished(image, target, stateDir?.path))) return { image };
     await image.close();
     throw error;
   }
-}
-
-/** Fenced, or still all zeros. */
-async function isUnfinished(image: OpenImage): Promise<boolean> {
-  const table = await readTable(image);
-  return table === undefined ? (await allocationOf(image)).data.count === 0 : findIncomplete(table) !== undefined;
-}
-
-/** Committed, but its run was killed before it could say so. */
-async function hasJournal(stateDir: CopyRequest['stateDir'], path: string, image: OpenImage): Promise<boolean> {
-  if (stateDir === undefined) return false;
-  const table = await readTable(image);
-  const identity = await imageIdentity(path, image.size, table?.sectorSize ?? image.sectorSize);
-  return (await findJournal(stateDir.path, ({ target }) => isDeepStrictEqual(target, identity))) !== undefined;
 }
 
 /** All that the plan is made of. */
