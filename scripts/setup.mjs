@@ -26,6 +26,7 @@ const forTests = {
   'qemu-img': ['qemu-utils', 'qemu-img'],
   nbdkit: ['nbdkit', 'nbdkit'],
   nbdfuse: ['libnbd-bin', 'nbdfuse'],
+  ddrescue: ['gddrescue', 'ddrescue'],
   'mkfs.btrfs': ['btrfs-progs', 'btrfs-progs'],
   'partclone.extfs': ['partclone', 'partclone'],
   setfacl: ['acl', 'acl'],

@@ -1,7 +1,7 @@
 /** One target's way through a run: fence, profile, copy, read back, persona, commit. Killed at any instant, it can be finished. */
 import { RegionChangedError } from '../errors.ts';
 import type { OnEvent } from '../events.ts';
-import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
+import type { ByteRange, CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
 import { createImage } from '../image/create.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { Task } from '../lanes/blocks.ts';
@@ -94,11 +94,11 @@ export class TargetRun {
     const { regions, identity } = plan;
     const standing = regions.filter((region) => region.name !== identity.write?.region.name);
     await this.#remember(standing);
+    await this.#openJournal();
     if (!plan.delta) await this.#reserve();
     this.#options.signal?.throwIfAborted();
     this.#phase('fence', 'Fencing the target: from here on it does not boot until everything is done');
     this.#tell('fenced');
-    await this.#openJournal();
     await raiseFence(this.#target, plan);
     if (identity.write !== undefined) {
       await this.#writeProfile(identity.write.region, identity.bundle as Bundle);
@@ -114,8 +114,17 @@ export class TargetRun {
   async #reserve(): Promise<void> {
     if (this.#target.reserve === undefined) return;
     const holes = (await allocationOf(this.#disk)).zero;
-    for (const { offset, length } of this.plan.copy.intersect(holes)) {
-      if (length >= WORTH_RESERVING) await this.#target.reserve(offset, length);
+    const reserved: ByteRange[] = [];
+    try {
+      for (const range of this.plan.copy.intersect(holes)) {
+        if (range.length < WORTH_RESERVING) continue;
+        reserved.push(range);
+        await this.#target.reserve(range.offset, range.length);
+      }
+    } catch (error) {
+      // A target that is not begun does not fill the disk below it.
+      for (const { offset, length } of reserved) await this.#target.zero(offset, length);
+      throw error;
     }
   }
 

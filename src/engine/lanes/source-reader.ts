@@ -69,6 +69,8 @@ export class SourceReader {
   readonly #bad: ByteRange[] = [];
   #lastGood: number | undefined;
   #badInARow = 0;
+  /** What ended the copy: another lane need not find out by itself. */
+  #ended: { readonly error: unknown } | undefined;
 
   /** `close` must be called, which leaves the source open. */
   constructor(source: ImageSource, { policy = 'fail', openDirect, checkWhole }: SourceReaderOptions = {}) {
@@ -96,7 +98,11 @@ export class SourceReader {
       if (await this.#readsWell(view(whole), whole)) continue;
       // What nobody uses between the ranges may be what cannot be read.
       for (const range of group) {
-        if (!(await this.#readsWell(view(range), range))) await this.#narrow(view(range), range, bad);
+        if (await this.#readsWell(view(range), range)) continue;
+        await this.#narrow(view(range), range, bad).catch((error: unknown) => {
+          this.#ended ??= { error };
+          throw error;
+        });
       }
     }
     this.#bad.push(...bad);
@@ -146,6 +152,7 @@ export class SourceReader {
   }
 
   async #readSector(into: Uint8Array, sector: ByteRange, bad: ByteRange[]): Promise<void> {
+    if (this.#ended !== undefined) throw this.#ended.error;
     const direct = await this.#past();
     let cause: unknown;
     // In the middle of a bad area nobody waits for every sector three times.

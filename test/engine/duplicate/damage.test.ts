@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -164,7 +163,10 @@ test('files of XFS on a disk without a table are named too, and its head is read
   assert.equal(result?.unreadable.parts, [
     { number: 0, label: 'the whole disk', bytes: SECTOR, files: ['/data/second'], elsewhere: 0 },
   ]);
-  assert.is(Buffer.compare(readFileSync(target).subarray(0, 65_536), readFileSync(disk).subarray(0, 65_536)), 0);
+  const head = bytesOf(disk, { offset: 0, length: 65_536 }).fill(0, bad.offset, bad.offset + SECTOR);
+  const found = bytesOf(target, { offset: 0, length: 65_536 });
+  const first = head.findIndex((byte, index) => byte !== found[index]);
+  assert.is(first, -1, `bad at ${bad.offset}`);
 });
 
 test.run();

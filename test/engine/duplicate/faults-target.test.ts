@@ -147,6 +147,7 @@ test('a file that has no space is not begun', async () => {
   assert.is(error?.exitCode, 7);
   assert.match(error?.message ?? '', 'ENOSPC');
   assert.is(state, 'untouched');
+  assert.is(tool('du', [file]).split('\t')[0], '0');
   small.unmount();
 });
 

@@ -51,6 +51,7 @@ export interface Served {
   /** Ends it, if it has not ended yet, and starts it again at the same place. */
   restart(): Promise<void>;
   stop(signal?: NodeJS.Signals): Promise<void>;
+  send(signal: NodeJS.Signals): void;
 }
 
 /** nbdkit on `socket`; `args` are filters, plugin and parameters. What it says of injected faults is not shown. */
@@ -70,10 +71,11 @@ export async function serve(socket: string, ...args: readonly string[]): Promise
     await stop();
     await begin();
   };
-  return { uri: `nbd+unix:///?socket=${encodeURIComponent(socket)}`, restart, stop };
+  return { uri: `nbd+unix:///?socket=${encodeURIComponent(socket)}`, restart, stop, send: (signal) => running?.send(signal) };
 }
 
 interface Running {
+  send(signal: NodeJS.Signals): void;
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
@@ -84,6 +86,7 @@ function quiet(command: string, ...args: readonly string[]): Running {
   child.unref();
   const takeBack = atEnd(() => child.kill('SIGKILL'));
   return {
+    send: (signal) => void child.kill(signal),
     async stop(signal = 'SIGTERM') {
       child.ref();
       child.kill(signal);
