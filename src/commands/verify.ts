@@ -1,5 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../ui/base-command.ts';
+import { cloneFlags } from '../ui/clone-request.ts';
 import {
   asFlag,
   identityRequest,
@@ -21,10 +22,12 @@ export default class Verify extends BaseCommand {
   static override summary = 'Compare a target with what a clone of the source would be.';
   static override description =
     'Reads only. Parts that nothing was rewritten on are compared byte for byte, parts whose files the profile changes ' +
-    'file by file: each must be as on SOURCE, or as the profile says. Exits 8 and tells where when they differ.';
+    'file by file: each must be as on SOURCE, or as the profile says. Flags that `clone` has too mean what the clone was made ' +
+    'with. Exits 8 and tells where when they differ.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> server.img target.img',
     '<%= config.bin %> <%= command.id %> /dev/sda /dev/sdb --as none --exact',
+    '<%= config.bin %> <%= command.id %> server.qcow2 /dev/sdb --grow root --new-guids',
   ];
   static override args = { source: sourceArgument, target: targetArgument };
   static override flags = {
@@ -33,7 +36,14 @@ export default class Verify extends BaseCommand {
     only: compared(kindFlags.only, 'Compare only parts of this kind.'),
     skip: compared(kindFlags.skip, 'Do not compare parts of this kind.'),
     kind: kindFlags.kind,
+    grow: compared(cloneFlags.grow, 'This part of the source (number or label) was to take the free space behind it.'),
+    'new-guids': compared(cloneFlags['new-guids'], 'The ids of the disk and its parts are to be others than on the source.'),
     exact: Flags.boolean({ summary: 'Compare every byte, also unused ones and those between partitions.' }),
+    'on-read-error': compared(
+      cloneFlags['on-read-error'],
+      'What was to become of sectors that cannot be read: fail, or expect zeros, or do not compare them.',
+    ),
+    'source-map': cloneFlags['source-map'],
     ...progressFlag,
   };
 
@@ -52,6 +62,10 @@ export default class Verify extends BaseCommand {
       kinds: kindChoice(flags),
       kindOverrides: kindOverrides(flags.kind),
       exact: flags.exact,
+      grow: flags.grow ?? [],
+      newGuids: flags['new-guids'],
+      readErrors: flags['on-read-error'],
+      ...(flags['source-map'] === undefined ? {} : { sourceMap: flags['source-map'] }),
     };
     const result = await this.work(flags, (run) => verifyClone(request, run));
     if (!result.equal) {

@@ -26,6 +26,10 @@ export function verifyText(result: VerifyResult): string {
     ...result.parts.filter((part) => !part.equal).map(describePart),
     ...result.parts.flatMap(({ paths }) => (paths ?? []).slice(1).map(({ path, detail }) => `${path} ${detail}`)),
   ];
+  const others = result.renames.map(
+    ({ what, from, to }) => `Note: ${what === 'disk' ? 'the disk id' : 'the PARTUUID'} ${from} is ${to} on the target\n`,
+  );
+  const lost = result.parts.flatMap((part) => part.lost ?? []);
   const past = result.bypass === 'none' ? ', but not past the cache' : ', past the cache';
   const whom = result.host === undefined ? 'a plain copy of' : `${result.host}, made from`;
   const verdict = result.equal
@@ -34,6 +38,10 @@ export function verifyText(result: VerifyResult): string {
   return [
     table(columns, rows),
     ...(found.length === 0 ? [] : [found.map((each) => `- ${each}\n`).join('')]),
+    ...(others.length === 0 ? [] : [others.join('')]),
+    ...(lost.length === 0
+      ? []
+      : [lost.map((path) => `Note: ${path} could not be read on the source and is not compared\n`).join('')]),
     ...(result.notes.length === 0 ? [] : [result.notes.map((note) => `Note: ${note}\n`).join('')]),
     verdict,
   ].join('\n');

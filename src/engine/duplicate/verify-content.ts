@@ -24,8 +24,10 @@ export interface ComparedBlocks {
   readonly differing: IntervalSet;
 }
 
-/** What the source could not give is nobody's difference: `firstDifferingByte` says so instead of failing. */
-export const unreadable = Symbol('unreadable');
+/** Which side could not be read (EIO: the medium fails, or a checksum of the file system is wrong), and so is not compared. */
+export interface Unreadable {
+  readonly unreadable: 'source' | 'target';
+}
 
 const STEP = 1 << 18;
 const wanted = Buffer.alloc(STEP);
@@ -54,7 +56,7 @@ export function firstDifferingByte(
   source: Side & { readonly fd: number },
   target: Side & { readonly fd: number },
   blocks: ComparedBlocks | undefined,
-): number | typeof unreadable | undefined {
+): number | Unreadable | undefined {
   const size = Number(source.stat.size);
   if (size === 0 || (blocks !== undefined && sameBlocks(source.fd, target.fd, blocks))) return undefined;
   const sparse = isSparse(source.stat) && isSparse(target.stat);
@@ -67,20 +69,26 @@ export function firstDifferingByte(
     const length = Math.min(STEP, size - at);
     const left = wanted.subarray(0, length);
     const right = found.subarray(0, length);
-    let gotLeft: number;
-    try {
-      gotLeft = readUpTo(source.fd, left, at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EIO') return unreadable;
-      throw failed(source.path, error);
-    }
-    const gotRight = readUpTo(target.fd, right, at);
+    const gotLeft = tryRead(source, left, at);
+    if (gotLeft === undefined) return { unreadable: 'source' };
+    const gotRight = tryRead(target, right, at);
+    if (gotRight === undefined) return { unreadable: 'target' };
     // The size was the same: a file that ends early is damaged.
     if (gotLeft < length || gotRight < length) return at + Math.min(gotLeft, gotRight);
     if (left.compare(right) !== 0) return at + left.findIndex((byte, index) => byte !== right[index]);
     at += length;
   }
   return undefined;
+}
+
+/** Undefined when the medium fails. */
+function tryRead({ path, fd }: Side & { readonly fd: number }, into: Uint8Array, offset: number): number | undefined {
+  try {
+    return readUpTo(fd, into, offset);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EIO') return undefined;
+    throw failed(path, error);
+  }
 }
 
 /** linux/fiemap.h: the last one, merged for us, shared with another file; all others keep the place from being trusted. */

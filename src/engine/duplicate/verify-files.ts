@@ -15,6 +15,8 @@ export interface TreeComparison {
   readonly part: PartChanges;
   /** Spares reading files that lie in the same blocks on both. */
   readonly blocks?: ComparedBlocks;
+  /** What the source cannot give is not compared; else it is a difference. */
+  readonly tolerant: boolean;
   /** Called with the bytes of each file. */
   readonly onChunk?: (bytes: number) => void;
   readonly signal?: AbortSignal;
@@ -133,7 +135,8 @@ class TreeWalk {
       this.#report(inner, compareWritten(change, found, source && sourcePath, label), change);
     } else if (source !== undefined) {
       const { findings, lost } = compareAlike({ path: sourcePath, stat: source }, found, this.#comparison.blocks);
-      if (lost) this.#lost.push(this.#shown(inner));
+      if (lost && this.#comparison.tolerant) this.#lost.push(this.#shown(inner));
+      else if (lost) findings.push({ aspect: 'content', detail: 'cannot be compared: the source cannot be read (EIO)' });
       if (!this.#links.agree(source, target))
         findings.push({ aspect: 'hard links', detail: 'is not the same file under the same other names' });
       this.#report(inner, findings, change);

@@ -1,4 +1,5 @@
 /** Two copies of one file system, mounted beside each other, read-only, in a mount namespace of their own. */
+import { setTimeout } from 'node:timers/promises';
 import { ToolFailedError } from '../persona/errors.ts';
 import { openMountedSystem } from '../persona/trees/mounted.ts';
 import { MountNamespace } from '../persona/trees/namespace.ts';
@@ -57,22 +58,36 @@ function mount(namespace: MountNamespace, device: string, type: string): Promise
   return openMountedSystem({ root: { device, type }, mounts: [], readOnly: true, namespace });
 }
 
+/** The kernel may remember another device with this UUID, and forgets it at the second attempt. */
+const attempts = 3;
+
 /** Both have the same UUID, which the kernel takes from Linux 6.7 on; earlier it fails, or shows the one that it knows again. */
 async function mountBtrfs(namespace: MountNamespace, device: string): Promise<Mounted> {
   const place = await namespace.place();
-  await namespace.run(['mount', '-n', '-c', '-t', 'btrfs', '-o', 'ro,nosuid,nodev,noexec,noatime', '--', device, place]);
-  const unmount = async (): Promise<void> => {
-    await namespace.run(['umount', '-n', '-c', place]);
-    await namespace.run(['sh', '-c', 'btrfs device scan --forget "$1" || true', 'sh', device]);
-  };
-  try {
-    await namespace.run(['sh', '-c', isMounted, 'sh', device, place]);
-  } catch (error) {
-    await unmount();
-    throw error;
+  const forget = () => namespace.run(['sh', '-c', 'btrfs device scan --forget "$1" || true', 'sh', device]);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await namespace.run(['sh', '-c', mountAndLook, 'sh', device, place]);
+      break;
+    } catch (error) {
+      await forget();
+      if (!(error instanceof ToolFailedError) || attempt === attempts) throw error;
+      await setTimeout(200);
+    }
   }
-  return { rootPath: namespace.path(place), close: unmount };
+  return {
+    rootPath: namespace.path(place),
+    async close() {
+      await namespace.run(['umount', '-n', '-c', place]);
+      await forget();
+    },
+  };
 }
 
-const isMounted = `devices=$(btrfs filesystem show --raw "$2" | sed -n 's/.* path //p')
-[ "$devices" = "$1" ] || { echo "the kernel shows $devices instead of $1, because both have the same UUID"; exit 1; }`;
+const mountAndLook = `set -e
+mount -n -c -t btrfs -o ro,nosuid,nodev,noexec,noatime -- "$1" "$2"
+devices=$(btrfs filesystem show --raw "$2" | sed -n 's/.* path //p')
+[ "$devices" = "$1" ] && exit
+umount -n -c "$2"
+echo "the kernel shows $devices instead of $1, because both have the same UUID"
+exit 1`;

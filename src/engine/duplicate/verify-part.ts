@@ -2,7 +2,7 @@
 import type { ByteRange, ReadBack, Window } from '../image/contract.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
-import type { SourceReader } from '../lanes/source-reader.ts';
+import type { ReadErrorPolicy, SourceReader } from '../lanes/source-reader.ts';
 import { ToolFailedError } from '../persona/errors.ts';
 import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import { contentsOf } from './contents.ts';
@@ -26,8 +26,8 @@ export interface DiskPair {
   /** What the target's medium says to be zeros. */
   readonly holes: IntervalSet;
   readonly exact: boolean;
-  /** What cannot be read of the source is not compared, instead of being expected to be zeros. */
-  readonly skipBad: boolean;
+  /** What cannot be read of the source is expected to be zeros, or not compared; else it is an error. */
+  readonly readErrors: ReadErrorPolicy;
 }
 
 type Bare = Pick<VerifiedPart, 'number' | 'label'>;
@@ -65,8 +65,8 @@ export async function compareOutside(
   return byBlocks(part, wanted, { offset: 0, length: pair.source.image.size }, range && { range, used });
 }
 
-function disksOf({ reader, target, medium, holes, skipBad }: DiskPair) {
-  return { source: reader.read, target: medium, targetSize: target.size, holes, skipBad };
+function disksOf({ reader, target, medium, holes, readErrors }: DiskPair) {
+  return { source: reader.read, target: medium, targetSize: target.size, holes, skipBad: readErrors === 'skip' };
 }
 
 function byBlocks(
@@ -144,7 +144,13 @@ export async function compareByFiles(
   const openSource: OpenWindow = how.openSource ?? ((range, readOnly) => pair.source.image.openWindow(range, readOnly));
   const blocks = type === 'vfat' || how.openSource ? undefined : await compareBlocks(pair, part, wanted, options);
   const { signal } = options;
-  const common = { part: changes, ...(blocks === undefined ? {} : { blocks }), ...(signal === undefined ? {} : { signal }) };
+  const tolerant = pair.readErrors !== 'fail';
+  const common = {
+    part: changes,
+    tolerant,
+    ...(blocks === undefined ? {} : { blocks }),
+    ...(signal === undefined ? {} : { signal }),
+  };
   return withWindow(openSource, part.range, (source) =>
     withWindow(
       (range, readOnly) => pair.target.openWindow(range, readOnly),

@@ -10,7 +10,6 @@ import {
   type HostPath,
   readUpTo,
   type Side,
-  unreadable,
   withOpen,
 } from './verify-content.ts';
 import type { PathAspect } from './verify-result.ts';
@@ -69,8 +68,10 @@ function compareOpened(source: Side, target: Side, type: 'file' | 'directory', b
         findings.push({ aspect: 'size', detail: `has ${target.stat.size} bytes, not ${source.stat.size}` });
       } else if (type === 'file') {
         const at = firstDifferingByte({ ...source, fd: ours }, { ...target, fd: theirs }, blocks);
-        if (at === unreadable) lost = true;
-        else if (at !== undefined) findings.push({ aspect: 'content', detail: `differs from byte ${at} on` });
+        if (typeof at === 'object') {
+          lost = at.unreadable === 'source';
+          if (!lost) findings.push({ aspect: 'content', detail: 'cannot be read (EIO)' });
+        } else if (at !== undefined) findings.push({ aspect: 'content', detail: `differs from byte ${at} on` });
         if (source.stat.mtimeNs !== target.stat.mtimeNs)
           findings.push({ aspect: 'time', detail: 'was modified at another time' });
       }

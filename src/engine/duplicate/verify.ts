@@ -202,7 +202,7 @@ class Verification {
         medium,
         holes: (await allocationOf(this.#target)).zero,
         exact,
-        skipBad: readErrors === 'skip',
+        readErrors,
       };
       const note = (sentence: string): void => void this.#notes.push(sentence);
       const options = { onEvent: this.#onEvent, signal: this.#signal, note };
@@ -210,7 +210,7 @@ class Verification {
       await reader.settle();
       const unreadable = reader.bad.reduce((sum, { length }) => sum + length, 0);
       if (unreadable > 0) {
-        const how = pair.skipBad ? 'they were not compared' : 'the target was to have zeros there';
+        const how = readErrors === 'skip' ? 'they were not compared' : 'the target was to have zeros there';
         this.#notes.push(`${unreadable} bytes of the source cannot be read: ${how}`);
       }
       return { parts, bypass: medium.bypass, unreadable };

@@ -1,0 +1,82 @@
+/** Comparisons by way of the engine, with the wishes that a clone was made with, and ways to spoil a disk a little. */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import * as assert from 'uvu/assert';
+import { type VerifyRequest, type VerifyResult, verifyClone } from '../../../src/engine/duplicate/verify.ts';
+import { attachLoop, mount } from '../../fixtures/loop.ts';
+import { requestOf, type Wishes } from './requests.ts';
+
+/** Compares `target` with what `clone` makes of `source` with the same wishes. */
+export function verified(source: string, target: string, wishes: Wishes = {}): Promise<VerifyResult> {
+  const { identity, kinds, kindOverrides, exact, grow, newGuids, readErrors, sourceMap } = requestOf(source, target, wishes);
+  const { choice, file, profiles } = identity;
+  const request: VerifyRequest = {
+    source,
+    target,
+    as: choice,
+    profiles,
+    kinds,
+    kindOverrides,
+    exact,
+    ...(file === undefined ? {} : { file }),
+    ...(grow === undefined ? {} : { grow }),
+    ...(newGuids === undefined ? {} : { newGuids }),
+    ...(readErrors === undefined ? {} : { readErrors }),
+    ...(sourceMap === undefined ? {} : { sourceMap }),
+  };
+  return verifyClone(request);
+}
+
+export function assertEqual(result: VerifyResult): void {
+  const told = JSON.stringify(result, (_, value) => (typeof value === 'bigint' ? String(value) : value), 1);
+  assert.ok(result.equal, told);
+  assert.ok(result.parts.length > 0 && result.parts.every(({ method }) => method !== 'skipped'), told);
+}
+
+/** Which parts differ, and only they. */
+export function differing(result: VerifyResult): number[] {
+  assert.not(result.equal);
+  return result.parts.filter(({ equal }) => !equal).map(({ number }) => number);
+}
+
+export function part(result: VerifyResult, number: number): VerifyResult['parts'][number] {
+  const found = result.parts.find((each) => each.number === number);
+  if (found === undefined) throw new Error(`part ${number} was not compared`);
+  return found;
+}
+
+export function messages(result: VerifyResult): string[] {
+  return result.differences.map(({ message }) => message);
+}
+
+/** Flips all bits of one byte; doing it again undoes it. */
+export function flipByte(path: string, offset: number): void {
+  const file = openSync(path, 'r+');
+  try {
+    const byte = Buffer.alloc(1);
+    if (readSync(file, byte, 0, 1, offset) !== 1) throw new Error(`${path} ends before byte ${offset}`);
+    byte[0] = (byte[0] as number) ^ 0xff;
+    writeSync(file, byte, 0, 1, offset);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Mounts a part of a disk read-write for a moment. */
+export function edit(
+  disk: string,
+  range: { readonly offset: number; readonly length: number },
+  change: (root: string) => void,
+  type: 'ext4' | 'xfs' | 'btrfs' = 'ext4',
+): void {
+  const loop = attachLoop(disk, { offset: range.offset, size: range.length });
+  try {
+    const mounted = mount(loop.device, type, type === 'xfs' ? 'rw,nouuid' : 'rw');
+    try {
+      change(mounted.path);
+    } finally {
+      mounted.unmount();
+    }
+  } finally {
+    loop.detach();
+  }
+}
