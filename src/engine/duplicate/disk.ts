@@ -61,7 +61,7 @@ export interface SurveyOptions {
 export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}): Promise<Disk> {
   const { tolerant } = options;
   const { table, tableNotes, regions } = tolerant === undefined ? await tableOf(image) : await whatIsLeftOf(image, tolerant);
-  const found = await findParts(image, table, tolerant !== undefined);
+  const found = await findParts(image, table, tolerant);
   const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
   const fstab = parseFstab(system?.fstab ?? '');
   const parts = found.map(({ note: _, ...part }) => {
@@ -116,7 +116,12 @@ async function whatIsLeftOf(image: ImageSource, options: Pick<SourceReaderOption
   }
 }
 
-async function findParts(image: ImageSource, table: PartitionTable | undefined, tolerant: boolean): Promise<FoundPart[]> {
+/** With `tolerant` what cannot be read is taken for zeros; whoever needs to know which blocks are used will ask again, and strictly. */
+async function findParts(
+  image: ImageSource,
+  table: PartitionTable | undefined,
+  tolerant: SurveyOptions['tolerant'],
+): Promise<FoundPart[]> {
   if (table === undefined) {
     const fs = await identifyFileSystem(image);
     return fs === undefined ? [] : [{ number: 0, range: { offset: 0, length: image.size }, label: 'the whole disk', fs }];
@@ -126,13 +131,23 @@ async function findParts(image: ImageSource, table: PartitionTable | undefined, 
     if (isMarker(table, entry)) continue;
     const range = entryRange(entry, table.sectorSize);
     const label = entryLabel(entry);
-    const fs = await identifyFileSystem(slice(image, range)).catch((error: unknown) => {
-      if (!tolerant || !isMediumError(error)) throw error;
-      return { note: `what ${label} holds cannot be told: ${error.message}` };
-    });
-    parts.push({ number: entry.number, entry, range, label, ...(fs === undefined ? {} : 'note' in fs ? fs : { fs }) });
+    const part = { number: entry.number, entry, range, label };
+    try {
+      parts.push({ ...part, ...known(await identifyFileSystem(slice(image, range))) });
+    } catch (error) {
+      if (tolerant === undefined || !isMediumError(error)) throw error;
+      const view = zeroFilled(image, tolerant);
+      const fs = await identifyFileSystem(slice(view.image, range));
+      await view.image.close();
+      const note = `what ${label} holds cannot be told for sure: ${error.message}`;
+      parts.push({ ...part, ...known(fs), note });
+    }
   }
   return parts;
+}
+
+function known(fs: FileSystemInfo | undefined): { readonly fs?: FileSystemInfo } {
+  return fs === undefined ? {} : { fs };
 }
 
 async function lookInside(parts: readonly FoundPart[], openWindow: OpenWindow | undefined): Promise<LookInside> {

@@ -1,5 +1,5 @@
 /** One target's way through a run: fence, profile, copy, read back, persona, commit. Killed at any instant, it can be finished. */
-import { RegionChangedError } from '../errors.ts';
+import { DoppelError, RegionChangedError } from '../errors.ts';
 import type { OnEvent } from '../events.ts';
 import type { ByteRange, CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
 import { createImage } from '../image/create.ts';
@@ -20,7 +20,7 @@ import { personalizeTarget } from './apply-persona.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { allocationOf } from './contents.ts';
 import { damageOf, damageWords, lostOf } from './damage.ts';
-import { TargetDiffersError } from './errors.ts';
+import { DamagedCopyError, TargetDiffersError } from './errors.ts';
 import { growFileSystems } from './grow.ts';
 import { JournalError } from './journal.ts';
 import type { ClonePlan } from './plan.ts';
@@ -170,9 +170,12 @@ export class TargetRun {
     // Before anybody writes to the copied file systems: then the bytes are still those of the files that they are of on the source.
     // Nobody writes to a disk without a table, and it shows its files only when its head is there.
     const early = plan.withheld === 0 ? await this.#damage() : undefined;
-    await this.#grow();
-    await this.#rewriteIds();
-    const filesChanged = await this.#persona();
+    const filesChanged = await this.#makeItself().catch((error: unknown) => {
+      // The kernel finds the damage when it writes there; trying again would find it again.
+      if (early === undefined || early.bytes === 0 || !(error instanceof DoppelError) || error instanceof RegionChangedError)
+        throw error;
+      throw new DamagedCopyError(plan, early, error);
+    });
     await this.#commit(head);
     const unreadable = early ?? (await this.#damage());
     return {
@@ -294,6 +297,13 @@ export class TargetRun {
       );
     }
     return bypass;
+  }
+
+  /** What is changed on the copied file systems; answers the number of files that the persona changed. */
+  async #makeItself(): Promise<number> {
+    await this.#grow();
+    await this.#rewriteIds();
+    return this.#persona();
   }
 
   async #grow(): Promise<void> {

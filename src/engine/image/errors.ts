@@ -8,7 +8,7 @@ export class ImageIoError extends IoError {
   constructor(
     image: string,
     operation: ImageOperation,
-    options: { offset?: number; length?: number; cause?: unknown; detail?: string },
+    options: { offset?: number; length?: number; cause?: unknown; detail?: string; todo?: string },
   ) {
     const { offset, length, cause } = options;
     const { code, path } = (cause ?? {}) as NodeJS.ErrnoException;
@@ -18,7 +18,7 @@ export class ImageIoError extends IoError {
     const absent = image === '' ? 'the path of a disk image is empty' : `${image} does not exist`;
     super(missing ? absent : `${operation}${place} failed on ${image}: ${reason}`, {
       code: 'IMAGE_IO',
-      todo: missing ? missingTodo(image) : hints[operation],
+      todo: options.todo ?? (missing ? missingTodo(image) : hints[operation]),
       data: { image, operation, offset, length },
       ...(missing ? {} : { cause }),
     });

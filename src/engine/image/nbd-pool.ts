@@ -50,7 +50,8 @@ export class NbdPool {
       for (const connection of connections) await connection.close();
       if (!(cause instanceof NbdError)) throw cause;
       const detail = (await endpoint.failure?.()) ?? cause.message;
-      throw new ImageIoError(endpoint.name, 'open', { detail, cause });
+      const todo = 'Check the address, that its server runs and can be reached, and that it exports a disk of that name.';
+      throw new ImageIoError(endpoint.name, 'open', { detail, cause, ...(endpoint.failure === undefined ? { todo } : {}) });
     }
   }
 

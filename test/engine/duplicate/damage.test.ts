@@ -142,6 +142,21 @@ test('bad sectors in the boot gap are lost loader code at most, and no reason to
   assert.is(hashOf(target, region), before);
 });
 
+test('a root that is too damaged to be changed is said to be so, and a plain copy of it is made', async () => {
+  const bitmap = /Block bitmap at (\d+)/.exec(tool('dumpe2fs', [`${source}?offset=${parts.root.offset}`]))?.[1];
+  const bad = { offset: parts.root.offset + Number(bitmap) * BLOCK, length: SECTOR };
+  const device = await deviceWith([bad]);
+  const target = await targetWithProfile(folder, 'root.img');
+  const failed = await attempt(device, target, { as: 'target', readErrors: 'zero' });
+  assert.is(failed.error?.code, 'COPY_DAMAGED');
+  assert.is(failed.error?.exitCode, 7);
+  assert.match(failed.error?.todo ?? '', '--as none');
+  assert.is(failed.state, 'fenced');
+  const plain = await attempt(device, target, { readErrors: 'zero' });
+  assert.is(plain.state, 'committed');
+  assert.equal(plain.result?.unreadable.ranges, [bad]);
+});
+
 test('files of XFS on a disk without a table are named too, and its head is read as the plan says', async () => {
   const disk = blank('xfs.img', 320 * MiB);
   tool('mkfs.xfs', ['-q', disk]);
