@@ -6,10 +6,15 @@ export default class Inspect extends BaseCommand {
   static override description = 'Reads only. Whose system it is can be told only by root, who may open the file systems.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> /dev/sda',
-    '<%= config.bin %> <%= command.id %> server.img --json',
+    '<%= config.bin %> <%= command.id %> server.qcow2 --json',
+    '<%= config.bin %> <%= command.id %> "server.img#label=root"',
   ];
   static override args = {
-    image: Args.string({ required: true, ignoreStdin: true, description: 'Raw disk image or block device.' }),
+    image: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'Block device, disk image of any format, NBD server, or a part of one (disk.img#2).',
+    }),
   };
 
   async run(): Promise<void> {

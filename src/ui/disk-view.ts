@@ -1,6 +1,9 @@
 /** What `doppel inspect` prints. */
 import type { InspectedPart, Inspection } from '../engine/duplicate/inspect.ts';
+import type { PartitionTable } from '../engine/layout/contract.ts';
 import { describeType } from '../engine/layout/kinds.ts';
+import { firstLogical } from '../engine/layout/mbr.ts';
+import { entryRange } from '../engine/layout/table-space.ts';
 import type { SystemInfo } from '../engine/persona/system.ts';
 import { describeRegion } from '../engine/profile/carriers/find.ts';
 import { formatBytes, printable } from './format.ts';
@@ -10,19 +13,16 @@ export type Facts = (readonly [name: string, value: string])[];
 
 export function inspectionText(inspection: Inspection): string {
   const { disk, image, parts, regions, users, notes } = inspection;
-  const kind =
-    disk.table === undefined
-      ? 'none'
-      : `${disk.table.kind.toUpperCase()}, ${disk.sectorSize}-byte sectors, id ${disk.table.diskId}`;
   const lines = [
     facts([
       [
         'Image',
-        `${image.path} (${describeKind(image)}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated)`,
+        `${image.path} (${describeKind(image)}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated${onDisk(inspection)})`,
       ],
+      ...(inspection.storage?.backing ?? []).map((file) => ['Based on', file] as const),
       ...optional('Model', image.model),
       ...optional('Serial', image.serial),
-      ['Table', kind],
+      ...tableFacts(disk.table),
       ...systemFacts(disk.system),
       ...(disk.incomplete === undefined
         ? []
@@ -40,6 +40,30 @@ export function inspectionText(inspection: Inspection): string {
     ...(notes.length === 0 ? [] : [notes.map((note) => `Note: ${note}\n`).join('')]),
   ];
   return lines.join('\n');
+}
+
+/** Only where it says something: raw files take what is allocated. */
+function onDisk({ image, storage }: Inspection): string {
+  return storage === undefined || image.format === undefined ? '' : `, ${formatBytes(storage.sizeOnDisk)} on disk`;
+}
+
+function tableFacts(table: PartitionTable | undefined): Facts {
+  if (table === undefined) return [['Table', 'none']];
+  const { kind, sectorSize, diskId, extended, hybrid } = table;
+  const lines: [string, string][] = [['Table', `${kind.toUpperCase()}, ${sectorSize}-byte sectors, id ${diskId}`]];
+  if (extended !== undefined) {
+    const { offset, length } = entryRange(extended, sectorSize);
+    const logical = table.entries.filter(({ number }) => number >= firstLogical).length;
+    const holds = `${logical} logical partition${logical === 1 ? '' : 's'}`;
+    lines.push(['Extended', `partition ${extended.number}, ${formatBytes(length)} at ${formatBytes(offset)}, ${holds}`]);
+  }
+  for (const { slot, type, active, firstSector, lastSector } of hybrid ?? []) {
+    const part = table.entries.find((entry) => entry.firstSector === firstSector && entry.lastSector === lastSector);
+    const what = type === 'EE' ? 'protective' : part === undefined ? 'no partition of the GPT' : `partition ${part.number}`;
+    const flag = active ? ', active' : '';
+    lines.push(['Hybrid MBR', `entry ${slot}: ${what}, type ${type}, sectors ${firstSector} to ${lastSector}${flag}`]);
+  }
+  return lines;
 }
 
 function regionText({ region, bundle, generation, problems }: Inspection['regions'][number]): string {
@@ -99,15 +123,18 @@ export function optional(name: string, value: string | undefined): Facts {
 }
 
 /** For `--json`. */
-export function inspectionDocument({ disk, image, parts, regions, users, notes, allocated }: Inspection): object {
+export function inspectionDocument(inspection: Inspection): object {
+  const { disk, image, storage, parts, regions, users, notes, allocated } = inspection;
   return {
-    image,
+    image: { ...image, ...storage },
     table: disk.table && {
       kind: disk.table.kind,
       sectorSize: disk.table.sectorSize,
       diskId: disk.table.diskId,
       firstUsable: disk.table.firstUsable,
       lastUsable: disk.table.lastUsable,
+      extended: disk.table.extended && containerDocument(disk.table),
+      hybrid: disk.table.hybrid,
     },
     allocated,
     system: disk.system,
@@ -134,6 +161,12 @@ export function inspectionDocument({ disk, image, parts, regions, users, notes, 
     users,
     notes,
   };
+}
+
+function containerDocument({ extended, sectorSize }: PartitionTable): object | undefined {
+  if (extended === undefined) return undefined;
+  const { number, type, attributes } = extended;
+  return { number, type, active: attributes !== 0n, ...entryRange(extended, sectorSize) };
 }
 
 function describeKind({ kind, format }: Inspection['image']): string {

@@ -1,9 +1,10 @@
 /** Makes a profile region on a target: a partition in the alignment gap, and the table on a blank disk. */
 import { ignoreEvents, type RunOptions } from '../events.ts';
+import { end } from '../image/contract.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { PartitionTable } from '../layout/contract.ts';
-import { bootCodeSize, readBootSector } from '../layout/mbr.ts';
+import { bootCodeSize, protectiveType, readBootSector } from '../layout/mbr.ts';
 import { openTarget } from '../layout/part-of-disk.ts';
 import { encodeTable } from '../layout/table-encode.ts';
 import { blankTable, entryRange, unpartitionedRanges } from '../layout/table-space.ts';
@@ -40,6 +41,7 @@ export async function planInit(path: string): Promise<InitPlan> {
     const gap = gapOf(table, disk);
     const occupied = disk.table === undefined ? IntervalSet.empty : await dataIn(target, gap, await allocationOf(target));
     const placed = placeRegion(table, target.size, occupied, path);
+    refuseUncovered(disk, placed.region);
     if (disk.table === undefined && (await holdsData(target))) throw notBlank(path);
     return {
       target: await imageIdentity(path, target.size, disk.sectorSize),
@@ -106,16 +108,26 @@ function refuse(disk: Disk): void {
       `On such a disk the profile stands in a raw range, which exists only with a profile in it: doppel profile write ${disk.name} FILE.yaml`,
     );
   }
-  if (
-    disk.table !== undefined &&
-    readBootSector(disk.table.mbr, Math.floor(disk.size / disk.sectorSize)).entries.some(({ type }) => type !== 'EE')
-  ) {
-    throw new CloneRefusedError(
-      'HYBRID_MBR',
-      `${disk.name} has a hybrid MBR, which doppel would not keep`,
-      'Turn it into a plain GPT first (gdisk, expert command n).',
-    );
-  }
+}
+
+/** What a tool that knows only MBR sees of a GPT disk with a hybrid MBR: what no entry covers it takes for free. */
+function refuseUncovered(disk: Disk, region: Region): void {
+  const { table } = disk;
+  if (table === undefined) return;
+  const lists = readBootSector(table.mbr, Math.floor(disk.size / disk.sectorSize)).entries.length > 0;
+  if (!lists) return;
+  const first = region.offset / table.sectorSize;
+  const last = end(region) / table.sectorSize - 1;
+  const covers = table.hybrid?.some(
+    ({ type, firstSector, lastSector }) => type === protectiveType && firstSector <= first && last <= lastSector,
+  );
+  if (covers === true) return;
+  throw new CloneRefusedError(
+    'HYBRID_MBR',
+    `${disk.name} has a hybrid MBR, none of whose protective entries covers the place for the profile region: a tool that knows only MBR would take it for free space`,
+    'Make the hybrid MBR again with a protective entry before the first partition (gdisk, recovery command h), or a plain GPT (expert command n).',
+    { region },
+  );
 }
 
 function gapOf(table: PartitionTable, disk: Disk): IntervalSet {

@@ -1,7 +1,11 @@
 /** What `doppel inspect` tells about a disk. Reads only. */
 
+import { stat } from 'node:fs/promises';
 import { DoppelError } from '../errors.ts';
+import { examineContainer } from '../image/container.ts';
+import { openFailed } from '../image/errors.ts';
 import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import { parseSpec } from '../image/spec.ts';
 import { imageUsers } from '../image/users.ts';
 import { openForInspection } from '../layout/part-of-disk.ts';
 import type { Bundle } from '../profile/model.ts';
@@ -18,8 +22,18 @@ export interface InspectedPart extends Part {
   readonly how: string;
 }
 
+/** How a file keeps its disk. */
+export interface ImageStorage {
+  /** Bytes that its files take on their file system; what it is based on is not counted. */
+  readonly sizeOnDisk: number;
+  /** Absolute paths of what it is based on, the nearest first. */
+  readonly backing: readonly string[];
+}
+
 export interface Inspection {
   readonly image: ImageIdentity;
+  /** Of files. */
+  readonly storage?: ImageStorage;
   readonly disk: Disk;
   readonly parts: readonly InspectedPart[];
   /** Bytes that the medium holds, as far as it tells (holes of a file are not counted). */
@@ -54,8 +68,10 @@ export async function inspectImage(path: string): Promise<Inspection> {
       const contents: Contents = await contentsOf(image, part, allocation, { exact: false, inconsistent: false });
       parts.push({ ...part, how: contents.how, ...(contents.whole ? {} : { used: contents.data.bytes + contents.zero.bytes }) });
     }
-    const notes = root ? disk.notes : [...disk.notes, 'whose system it is can be told only by root'];
+    const notes = [...image.notes, ...disk.notes, ...(root ? [] : ['whose system it is can be told only by root'])];
+    const storage = await storageOf(path);
     return {
+      ...(storage === undefined ? {} : { storage }),
       image: await imageIdentity(path, disk.size, disk.sectorSize),
       disk,
       parts,
@@ -67,6 +83,17 @@ export async function inspectImage(path: string): Promise<Inspection> {
   } finally {
     await image.close();
   }
+}
+
+async function storageOf(text: string): Promise<ImageStorage | undefined> {
+  const { base } = await parseSpec(text);
+  if (base.kind === 'nbd') return undefined;
+  const { path } = base;
+  if (!(await stat(path).catch(openFailed(path))).isFile()) return undefined;
+  const { files, backing } = await examineContainer(path);
+  let sizeOnDisk = 0;
+  for (const file of files) sizeOnDisk += (await stat(file).catch(openFailed(file))).blocks * 512;
+  return { sizeOnDisk, backing };
 }
 
 async function regionsOf(

@@ -117,8 +117,10 @@ class Verification {
 
   async run(): Promise<VerifyResult> {
     this.#onEvent({ type: 'phase', phase: 'plan', title: 'Looking at both disks' });
-    const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(this.#target) } : {};
-    const target = await surveyDisk(this.#target, windows);
+    // What is inside the target's parts tells which kinds they are, and that matters only where it keeps some.
+    const { kinds, grow = [], newGuids = false } = this.#request;
+    const looksInside = process.getuid?.() === 0 && (kinds.only !== undefined || kinds.skip !== undefined);
+    const target = await surveyDisk(this.#target, looksInside ? { openWindow: readOnlyWindows(this.#target) } : {});
     const { disk } = this.#source;
     this.#notes.push(...disk.notes.map((note) => `source: ${note}`), ...target.notes.map((note) => `target: ${note}`));
     if (target.incomplete !== undefined) return this.#unfinished(target, target.incomplete);
@@ -131,7 +133,6 @@ class Verification {
       source: this.#source,
       target: { image: this.#target, disk: target },
     });
-    const { kinds, grow = [], newGuids = false } = this.#request;
     const sectorSizeKnown = this.#target.sectorSizeAssumed !== true;
     const expected = await expectLayout({ source: this.#source, target, sectorSizeKnown, kinds, grow, newGuids });
     const { layout } = expected;

@@ -114,7 +114,6 @@ test('a file system whose structures are damaged is still compared', async () =>
   const result = await disks.verify(target);
   assert.equal(differing(result), [4]);
   assert.is(part(result, 4).difference?.offsetInPart, 108);
-  assert.ok(result.notes.some((note) => /only the root file system could be looked into/.test(note)));
 });
 
 test('a disk that may change meanwhile, or is the same, is refused', async () => {
