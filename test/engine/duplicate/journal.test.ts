@@ -235,7 +235,8 @@ test('a journal that is damaged while the run is stopped is worth what is left o
   );
   const [name] = readdirSync(dir);
   const path = join(dir, name as string);
-  truncateSync(path, Math.floor(statSync(path).size / 2));
+  // The last note of several is torn.
+  truncateSync(path, statSync(path).size - 5);
   const { result, state } = await attempt(source, target, { stateDir: { path: dir, required: true } });
   assert.is(state, 'committed');
   assert.ok((result?.resumed ?? 0) > 0 && (result?.written ?? 0) > 0);
