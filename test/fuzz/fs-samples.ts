@@ -168,7 +168,8 @@ export const ntfsSamples: readonly FsSample[] = [4096, 512].map((cluster) => ({
       await fill(root, { files: 80, largest: 100_000 });
       // So many that the index of the root directory leaves its record.
       await Promise.all(Array.from({ length: 150 }, (_, i) => writeFile(join(root, `a rather long name of a file ${i}`), 'x')));
-      await writeFile(join(root, 'hiberfil.sys'), 'wake');
+      // Without it the whole index is searched.
+      if (cluster === 512) await writeFile(join(root, 'hiberfil.sys'), 'wake');
     });
   },
 }));

@@ -52,7 +52,7 @@ function stateOf(raw: Buffer, part: ImageSource): FileSystemState {
 }
 
 async function used(part: ImageSource, sb: BtrfsSuperblock): Promise<IntervalSet> {
-  const chunks = await readChunks(part, sb);
+  const { chunks, reader } = await readChunks(part, sb);
   const trees = new TreeReader(part, sb, chunks);
   const extents = await ExtentTree.open(trees, sb);
   await extents.checkGaps(chunks);
@@ -67,15 +67,16 @@ async function used(part: ImageSource, sb: BtrfsSuperblock): Promise<IntervalSet
   const sum = [...counted.values()].reduce((a, b) => a + b, 0);
   insist(sum === sb.bytesUsed, `the superblock says that ${sb.bytesUsed} bytes are in use, the extents have ${sum}`);
   const allocated = collector.build();
-  checkOwnBlocks(sb, chunks, trees, allocated);
+  checkOwnBlocks(sb, chunks, [reader, trees], allocated);
   return allocated.union(await outside(part, sb));
 }
 
-/** The whole chunk tree, read through the system chunks that the superblock carries. */
-async function readChunks(part: ImageSource, sb: BtrfsSuperblock): Promise<ChunkMap> {
+/** The whole chunk tree, read through the system chunks that the superblock carries; and the reader, which knows what it read. */
+async function readChunks(part: ImageSource, sb: BtrfsSuperblock): Promise<{ chunks: ChunkMap; reader: TreeReader }> {
   const system = parseSysChunks(sb);
   const collector = new ChunkCollector(sb);
-  await new TreeReader(part, sb, system).walk(sb.chunkRoot, 0, Number.POSITIVE_INFINITY, (leaf, key, data, size) => {
+  const reader = new TreeReader(part, sb, system);
+  await reader.walk(sb.chunkRoot, 0, Number.POSITIVE_INFINITY, (leaf, key, data, size) => {
     if (leaf[key + 8] === chunkItem) collector.add(u64le(leaf, key), u64le(leaf, key + 9), leaf.subarray(data, data + size));
   });
   const all = new ChunkMap(collector.chunks);
@@ -83,15 +84,19 @@ async function readChunks(part: ImageSource, sb: BtrfsSuperblock): Promise<Chunk
     const same = all.find(logical, length);
     insist(same?.join() === physical.join(), `the chunk tree does not know the system chunk at logical address ${logical}`);
   }
-  return all;
+  return { chunks: all, reader };
 }
 
 /** The blocks that were read must be among those in use. */
-function checkOwnBlocks(sb: BtrfsSuperblock, chunks: ChunkMap, trees: TreeReader, allocated: IntervalSet): void {
-  for (const address of [sb.chunkRoot.address, ...trees.blocks]) {
+function checkOwnBlocks(sb: BtrfsSuperblock, chunks: ChunkMap, trees: readonly TreeReader[], allocated: IntervalSet): void {
+  const check = (address: number): void => {
     const places = chunks.find(address, sb.nodeSize) ?? [];
     const known = places.length > 0 && places.every((offset) => allocated.covers({ offset, length: sb.nodeSize }));
     insist(known, `its extent tree calls the tree block at logical address ${address} free`);
+  };
+  for (const { blocks, leaves } of trees) {
+    for (const address of blocks) check(address);
+    for (const address of leaves) check(address);
   }
 }
 

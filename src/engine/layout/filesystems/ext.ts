@@ -31,8 +31,13 @@ export const ext: FileSystemReader = {
       const sb = parseSuperblock(raw, part);
       if (sb.mmpBlock !== 0) await checkMmp(part, sb);
       const groups = await readGroups(part, sb);
-      await checkJournal(part, sb, groups);
-      return used(part, sb, groups);
+      const journal = await checkJournal(part, sb, groups);
+      const map = await used(part, sb, groups);
+      for (const block of journal) {
+        const range = { offset: block * sb.blockSize, length: sb.blockSize };
+        insist(map.covers(range), `a block bitmap calls block ${block} of the journal free`);
+      }
+      return map;
     });
   },
 };

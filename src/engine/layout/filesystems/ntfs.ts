@@ -13,7 +13,7 @@ import { isHibernated } from './ntfs/hibernation.ts';
 import { whyLogUnclean } from './ntfs/log.ts';
 import { attributeType } from './ntfs/record.ts';
 import type { Stream } from './ntfs/stream.ts';
-import { NtfsVolume, systemFile } from './ntfs/volume.ts';
+import { mirroredRecords, NtfsVolume, systemFile } from './ntfs/volume.ts';
 
 const knownVersions = ['1.2', '3.0', '3.1'];
 /** Bits of the volume's flags. */
@@ -118,14 +118,12 @@ async function used(volume: NtfsVolume): Promise<IntervalSet> {
   collector.add(end, part.size - end);
   const map = collector.build();
   insist(map.covers({ offset: 0, length: shape.clusterBytes }), '$Bitmap calls the boot sector free');
-  const own = [
-    ['$MFT', volume.mft],
-    ['$MFTMirr', await data(systemFile.mirror, '$MFTMirr')],
-    ['$LogFile', await data(systemFile.log, '$LogFile')],
-    ['$Bitmap', bitmap],
-  ] as const;
-  for (const [name, stream] of own) {
-    for (const range of stream.ranges()) insist(map.covers(range), `$Bitmap calls clusters of ${name} free`);
+  // Whatever was read to get here must be used, and so must what nobody had to read.
+  await data(systemFile.mirror, '$MFTMirr');
+  for (const stream of volume.streams) {
+    for (const range of stream.ranges()) insist(map.covers(range), `$Bitmap calls clusters of ${stream.what} free`);
   }
+  const mirror = { offset: shape.mirrorCluster * shape.clusterBytes, length: mirroredRecords * shape.recordBytes };
+  insist(map.covers(mirror), '$Bitmap calls the copies of the first records free');
   return map;
 }

@@ -35,6 +35,8 @@ export type OnItem = (leaf: Buffer, key: number, data: number, size: number) => 
 export class TreeReader {
   /** Logical addresses of all blocks above the leaves that were read, and of all roots. */
   readonly blocks = new Set<number>();
+  /** The same of leaves, in the order of reading; some are read again. */
+  readonly leaves: number[] = [];
   readonly #part: ImageSource;
   readonly #sb: BtrfsSuperblock;
   readonly #chunks: ChunkMap;
@@ -81,6 +83,7 @@ export class TreeReader {
     for (let i = 0; i < children.length; i += sideBySide) {
       const some = children.slice(i, i + sideBySide);
       const leaves = await Promise.all(some.map((child) => this.#read(tree, child)));
+      for (const { address } of some) if (this.leaves.at(-1) !== address) this.leaves.push(address);
       for (const leaf of leaves) items(leaf, leaf.readUInt32LE(96), from, to, onItem);
     }
   }

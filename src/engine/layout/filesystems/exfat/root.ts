@@ -27,7 +27,9 @@ export interface ExfatRoot {
 
 /** @throws NotMappableError when the directory cannot be followed or lacks the bitmap or the table, or has one of them twice. */
 export async function readRoot(part: ImageSource, shape: ExfatShape): Promise<ExfatRoot> {
-  const ranges = await followChain(part, shape, shape.rootCluster, { minBytes: 1, maxBytes: maxDirectory }, 'the root directory');
+  // A chain that goes round in circles is found out when it is longer than the volume.
+  const length = { minBytes: 1, maxBytes: Math.min(maxDirectory, shape.clusters * shape.clusterBytes) };
+  const ranges = await followChain(part, shape, shape.rootCluster, length, 'the root directory');
   let label = '';
   const bitmaps: Stored[] = [];
   const tables: Stored[] = [];

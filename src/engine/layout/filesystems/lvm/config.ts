@@ -6,7 +6,7 @@ export type ConfigSection = ReadonlyMap<string, ConfigValue>;
 
 const maxDepth = 16;
 /** Together with the limit of the text this bounds memory. */
-const maxEntries = 2_000_000;
+const maxEntries = 400_000;
 
 const name = /[A-Za-z0-9_.+/-]+/y;
 const numberText = /-?\d+(?:\.\d+)?/y;

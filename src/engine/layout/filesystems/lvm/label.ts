@@ -64,7 +64,9 @@ export function parseLabel(sector: Buffer): PvLabel {
       insist(at + 16 <= sectorBytes, 'a list of areas in the LVM label has no end');
       const offset = u64le(sector, at);
       if (offset === 0) break;
-      ranges.push({ offset, length: u64le(sector, at + 8) });
+      const range = { offset, length: u64le(sector, at + 8) };
+      insist(Number.isSafeInteger(range.offset + range.length), 'an area in the LVM label lies beyond every disk');
+      ranges.push(range);
     }
     at += 16;
     return ranges;

@@ -14,7 +14,7 @@ const locationsAt = 40;
 const locationBytes = 24;
 const flagIgnored = 0x1;
 /** Longer descriptions are not read; a group of a thousand volumes has about one MiB. */
-const maxText = 16 << 20;
+const maxText = 8 << 20;
 
 /** What an area holds: a description; nothing; or nothing that counts (LVM was told not to keep it up to date). */
 export type Metadata =

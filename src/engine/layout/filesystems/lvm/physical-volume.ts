@@ -15,10 +15,14 @@ export interface PhysicalVolume {
   readonly extents: ByteRange;
 }
 
+/** LVM itself makes none, one or two (pvcreate(8), "--pvmetadatacopies"). */
+const mostAreas = 2;
+
 /** @throws NotMappableError when the metadata is damaged, elsewhere, being changed, or does not fit this part. */
 export async function readPhysicalVolume(part: ImageSource, sector: Buffer): Promise<PhysicalVolume> {
   const label = parseLabel(sector);
   insist(label.data.length === 1, `the LVM label names ${label.data.length} data areas`);
+  insist(label.metadata.length <= mostAreas, `the LVM label names ${label.metadata.length} metadata areas`);
   insist(label.size <= part.size, `the physical volume has ${label.size} bytes, more than the part (${part.size} bytes)`);
   const group = await readGroup(part, label);
   const start = (label.data[0] as ByteRange).offset;
@@ -28,7 +32,12 @@ export async function readPhysicalVolume(part: ImageSource, sector: Buffer): Pro
       : { offset: group.extentsAt, length: group.extents * group.extentBytes };
   insist(extents.offset === start, 'label and metadata of LVM disagree where the extents begin');
   insist(extents.length >= 0 && start + extents.length <= part.size, 'the extents of the physical volume do not fit the part');
-  const own = IntervalSet.of({ offset: 0, length: sector.length }, ...label.metadata, ...label.bootLoader);
+  const areas = [...label.metadata, ...label.bootLoader];
+  insist(
+    areas.every((area) => area.offset + area.length <= part.size),
+    'areas of the physical volume lie outside the part',
+  );
+  const own = IntervalSet.of({ offset: 0, length: sector.length }, ...areas);
   insist(!own.touches(extents), 'areas of the physical volume overlap');
   return { label, group, extents };
 }
@@ -43,10 +52,14 @@ function endOfData(part: ImageSource, label: PvLabel): number {
 async function readGroup(part: ImageSource, label: PvLabel): Promise<VolumeGroup | undefined> {
   const groups: VolumeGroup[] = [];
   let empty = 0;
+  let before: string | undefined;
   for (const area of label.metadata) {
     const metadata = await readMetadataArea(part, area);
     if (metadata.kind === 'empty') empty++;
-    if (metadata.kind === 'text') groups.push(describeGroup(parseConfig(metadata.text), label.uuid));
+    // Mostly the copies are alike.
+    if (metadata.kind !== 'text' || metadata.text === before) continue;
+    before = metadata.text;
+    groups.push(describeGroup(parseConfig(metadata.text), label.uuid));
   }
   insist(groups.length + empty > 0, 'the LVM metadata of its volume group lies on other physical volumes only');
   insist(groups.length > 0 || !label.inUse, 'the physical volume belongs to a volume group that it does not describe');

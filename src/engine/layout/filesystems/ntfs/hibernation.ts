@@ -51,13 +51,21 @@ async function findInRoot(volume: NtfsVolume, name: string): Promise<FileReferen
 
   const blocks = await volume.stream(root, attributeType.indexAllocation, indexName, 'the index of the root directory');
   const unit = blockBytes >= volume.shape.clusterBytes ? volume.shape.clusterBytes : 512;
-  const waiting = [...found.children];
-  for (let seen = 0; waiting.length > 0; seen++) {
-    insist(seen < maxIndexBlocks, `the root directory has more than ${maxIndexBlocks} index blocks`);
-    const here = await readBlock(blocks, waiting.pop() as number, unit, blockBytes);
-    const inside = scan(here, name);
+  const waiting: number[] = [];
+  const met = new Set<number>();
+  const follow = (children: readonly number[]): void => {
+    for (const child of children) {
+      insist(!met.has(child), `the index of the root directory comes back to block ${child}`);
+      insist(met.size < maxIndexBlocks, `the root directory has more than ${maxIndexBlocks} index blocks`);
+      met.add(child);
+      waiting.push(child);
+    }
+  };
+  follow(found.children);
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const inside = scan(await readBlock(blocks, next, unit, blockBytes), name);
     if (inside.reference !== undefined) return inside.reference;
-    waiting.push(...inside.children);
+    follow(inside.children);
   }
   return undefined;
 }

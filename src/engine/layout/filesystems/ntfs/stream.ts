@@ -50,17 +50,17 @@ function decodeRuns(shape: NtfsShape, attribute: Attribute, what: string): Run[]
 export class Stream {
   readonly #part: ImageSource;
   readonly #shape: NtfsShape;
-  readonly #what: string;
+  /** How it is named in messages. */
+  readonly what: string;
   readonly #runs: Run[] = [];
   #clusters = 0;
   #size = 0;
   #initialized = 0;
 
-  /** `what` names it in messages. */
   constructor(part: ImageSource, shape: NtfsShape, what: string) {
     this.#part = part;
     this.#shape = shape;
-    this.#what = what;
+    this.what = what;
   }
 
   /** Bytes. */
@@ -75,13 +75,13 @@ export class Stream {
 
   /** Adds the next extent. @throws NotMappableError when it does not follow the one before, or its runs are not sane. */
   append(attribute: Attribute): void {
-    const runs = decodeRuns(this.#shape, attribute, this.#what);
-    insist(this.#runs.length + runs.length <= maxRuns, `${this.#what} is in more than ${maxRuns} pieces`);
-    insist(attribute.extent?.firstVcn === this.#clusters, `an extent of ${this.#what} is missing or twice there`);
+    const runs = decodeRuns(this.#shape, attribute, this.what);
+    insist(this.#runs.length + runs.length <= maxRuns, `${this.what} is in more than ${maxRuns} pieces`);
+    insist(attribute.extent?.firstVcn === this.#clusters, `an extent of ${this.what} is missing or twice there`);
     if (this.#clusters === 0) {
       this.#size = attribute.extent.size;
       this.#initialized = attribute.extent.initialized;
-      insist(this.#initialized <= this.#size, `${this.#what} says that more than all of it was written`);
+      insist(this.#initialized <= this.#size, `${this.what} says that more than all of it was written`);
     }
     for (const run of runs) this.#runs.push(run);
     this.#clusters = attribute.extent.lastVcn + 1;
@@ -89,7 +89,7 @@ export class Stream {
 
   /** @throws NotMappableError unless there are clusters for all its bytes. */
   finish(): this {
-    insist(this.#clusters * this.#shape.clusterBytes >= this.#size, `clusters of ${this.#what} are missing`);
+    insist(this.#clusters * this.#shape.clusterBytes >= this.#size, `clusters of ${this.what} are missing`);
     return this;
   }
 
@@ -103,14 +103,14 @@ export class Stream {
   async read(offset: number, length: number): Promise<Buffer> {
     const { clusterBytes } = this.#shape;
     const inside = offset >= 0 && offset + length <= Math.min(this.#size, this.#clusters * clusterBytes);
-    insist(inside, `byte ${offset} and what follows lie outside ${this.#what}`);
+    insist(inside, `byte ${offset} and what follows lie outside ${this.what}`);
     const bytes = Buffer.alloc(length);
     const written = Math.min(length, this.#initialized - offset);
     for (let done = 0; done < written; ) {
       const run = this.#runAt(Math.floor((offset + done) / clusterBytes));
       const inRun = offset + done - run.vcn * clusterBytes;
       const step = Math.min(written - done, run.count * clusterBytes - inRun);
-      (await readAt(this.#part, run.lcn * clusterBytes + inRun, step, this.#what)).copy(bytes, done);
+      (await readAt(this.#part, run.lcn * clusterBytes + inRun, step, this.what)).copy(bytes, done);
       done += step;
     }
     return bytes;

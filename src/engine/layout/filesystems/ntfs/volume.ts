@@ -13,17 +13,21 @@ export const systemFile = { mft: 0, mirror: 1, log: 2, volume: 3, root: 5, bitma
 
 /** Windows allows lists of this length. */
 const maxListBytes = 262144;
-const mirroredRecords = 4;
+/** Records that a list of this length can name, at the usual size of a record; of larger ones fewer are followed. */
+const maxListed = 16 << 20;
+export const mirroredRecords = 4;
 
 export class NtfsVolume {
   readonly part: ImageSource;
   readonly shape: NtfsShape;
   readonly mft: Stream;
+  /** Every content in clusters that was looked at so far. */
+  readonly streams: Stream[] = [];
 
   private constructor(part: ImageSource, shape: NtfsShape) {
     this.part = part;
     this.shape = shape;
-    this.mft = new Stream(part, shape, '$MFT');
+    this.mft = this.#newStream('$MFT');
   }
 
   /** @throws NotMappableError when the master file table cannot be read or its first records differ from their copy. */
@@ -50,7 +54,7 @@ export class NtfsVolume {
 
   /** The content of an attribute that stands in clusters. @throws NotMappableError when there is none. */
   async stream(file: FileRecord, type: number, name: string, what: string): Promise<Stream> {
-    const stream = new Stream(this.part, this.shape, what);
+    const stream = this.#newStream(what);
     for await (const attribute of this.#extents(file, type, name)) stream.append(attribute);
     return stream.finish();
   }
@@ -59,6 +63,12 @@ export class NtfsVolume {
   async find(file: FileRecord, type: number, name: string): Promise<Attribute | undefined> {
     for await (const attribute of this.#extents(file, type, name)) return attribute;
     return undefined;
+  }
+
+  #newStream(what: string): Stream {
+    const stream = new Stream(this.part, this.shape, what);
+    this.streams.push(stream);
+    return stream;
   }
 
   async #openTable(): Promise<void> {
@@ -88,8 +98,11 @@ export class NtfsVolume {
       yield* file.attributes.filter(isWanted);
       return;
     }
+    let listed = 0;
     for (const entry of parseList(await this.#listBytes(list, file.number))) {
       if (entry.type !== type || entry.name !== name) continue;
+      listed += this.shape.recordBytes;
+      insist(listed <= maxListed, `the attribute list of file ${file.number} names too many records`);
       const holder = entry.record.number === file.number ? file : await this.refer(entry.record);
       const own = holder === file || (holder.base?.number === file.number && holder.base.sequence === file.sequence);
       const found = holder.attributes.find((one) => isWanted(one) && (one.extent?.firstVcn ?? 0) === entry.firstVcn);
@@ -100,7 +113,7 @@ export class NtfsVolume {
 
   async #listBytes(list: Attribute, number: number): Promise<Buffer> {
     if (list.value !== undefined) return list.value;
-    const stream = new Stream(this.part, this.shape, `the attribute list of file ${number}`);
+    const stream = this.#newStream(`the attribute list of file ${number}`);
     stream.append(list);
     insist(stream.finish().size <= maxListBytes, `the attribute list of file ${number} has ${stream.size} bytes`);
     return stream.read(0, stream.size);
