@@ -50,8 +50,8 @@ export function vmdkExtents(name: string, descriptor: Buffer): string[] {
   const extents: string[] = [];
   for (const line of descriptor.toString('utf8').split(/[\r\n]/)) {
     if (!/^\s*(?:RW|RDONLY|NOACCESS)(?![A-Za-z])/i.test(line)) continue;
-    const [, type, extent] = /^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)(?:\s+"([^"]*)")?(?:\s|$)/.exec(line) ?? [];
-    if (type === 'ZERO' && extent === undefined) continue;
+    if (/^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+ZERO\s*$/.test(line)) continue;
+    const [, type, extent] = /^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)\s+"([^"]*)"(?:\s|$)/.exec(line) ?? [];
     const plain = extent !== undefined && /^(FLAT|SPARSE|VMFS|VMFSSPARSE|SESPARSE)$/.test(type as string) && isPlainName(extent);
     if (!plain)
       throw elsewhere(name, `it names ${shown(extent) ?? 'something'} (${shown(type) ?? 'unknown'}), which is no file beside it`);

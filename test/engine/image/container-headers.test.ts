@@ -26,6 +26,8 @@ test('what QEMU would read as an extent, and we not, is refused', () => {
     'RW 1 FLAT "a\0b" 0',
     'RW 1 FLAT',
     'RW 1 ZERO "/etc/shadow"',
+    'RW 1 ZERO "a" "b',
+    'RW 1 FLAT "a"b" 0',
     'rw 1 OTHER "x"',
   ];
   for (const line of lines) assert.throws(() => extents(`${line}\n`), refused, line);
