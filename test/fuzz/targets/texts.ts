@@ -210,12 +210,17 @@ RDONLY 2048 VMFS "disk-flat.vmdk"
 ddb.adapterType = "lsilogic"
 `;
 
-/** As vmdk_parse_extents of QEMU's block/vmdk.c goes about it, with sscanf: what it would open. */
-function qemuOpens(text: string): string[] {
+const opened = /^[ \t-\r]*([^ \t-\r]{1,9})[ \t-\r]*([+-]?\d+)[ \t-\r]*([^ \t-\r]{1,9})[ \t-\r]*"([^\n\r"]{1,511})"/;
+
+/** What QEMU would open, as vmdk_parse_extents of its block/vmdk.c goes about it: sscanf from each line's start, blanks may be line ends. */
+function qemuOpens(descriptor: string): string[] {
+  const [text = ''] = descriptor.split('\0');
   const names: string[] = [];
-  for (const line of (text.split('\0')[0] as string).split('\n')) {
-    const found = /^[ \t-\r]*([^ \t-\r]{1,9})[ \t-\r]*([+-]?\d+)[ \t-\r]*([^ \t-\r]{1,9})[ \t-\r]*"([^\n\r"]{1,511})"/.exec(line);
-    if (found?.[1] === 'RW' && found[4] !== undefined) names.push(found[4]);
+  for (let at = 0; at >= 0 && at < text.length; ) {
+    const [, access, , type = '', name = ''] = opened.exec(text.slice(at, at + 2000)) ?? [];
+    if (access === 'RW' && ['FLAT', 'SPARSE', 'VMFS', 'VMFSSPARSE', 'SESPARSE'].includes(type)) names.push(name);
+    const end = text.indexOf('\n', at);
+    at = end < 0 ? -1 : end + 1;
   }
   return names;
 }
@@ -235,6 +240,7 @@ const vmdkTarget = simple('vmdk', 3000, ['read', 'refused'], async () => {
     'RW 1 FLAT "/x" 0\n',
     'RW +1 FLAT "/x" 0\n',
     'RW 1FLAT "/x" 0\n',
+    'RW\n1\tFLAT\r"/x" 0',
     '"nbd://x"',
     'KDMV',
   ];
