@@ -10,7 +10,8 @@ import { fuzz, render } from './watch.ts';
 const samples = mkdtempSync(join(tmpdir(), 'doppel-fuzz-'));
 test.after(() => rmSync(samples, { recursive: true }));
 
-const reports = await fuzz(targets, samples, { seed: 1 }, { caseSeconds: 30, memory: 300e6 });
+// All share a worker, and its memory.
+const reports = await fuzz(targets, samples, { seed: 1 }, { caseSeconds: 30, memory: 500e6 });
 for (const { name, share } of targets) {
   test(`${name}: ${share} changed inputs end in an answer or in an error of ours`, () => {
     const report = reports.find(({ target }) => target === name);
