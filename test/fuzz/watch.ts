@@ -49,8 +49,17 @@ export async function prepare(target: FuzzTarget, folder: string): Promise<strin
   return own;
 }
 
-/** The reports of all targets, which share a worker thread. After a case that had to be ended a new one goes on with the next. */
-export async function fuzz(targets: readonly FuzzTarget[], folder: string, budget: Budget, limits: Limits): Promise<Report[]> {
+/**
+ * The reports of all targets, which share a worker thread. After a case that had to be ended a new one goes on with the next.
+ * `module` is the one that exports the targets.
+ */
+export async function fuzz(
+  targets: readonly FuzzTarget[],
+  folder: string,
+  budget: Budget,
+  limits: Limits,
+  module = new URL('./targets/all.ts', import.meta.url),
+): Promise<Report[]> {
   const tasks: Job['tasks'][number][] = [];
   for (const target of targets) {
     tasks.push({
@@ -65,7 +74,10 @@ export async function fuzz(targets: readonly FuzzTarget[], folder: string, budge
   const state = new Float64Array(slots);
   while (tasks.length > 0) {
     const before = run.done.length;
-    const ended = await run.worker({ tasks, slots, milliseconds: budget.milliseconds ?? Number.MAX_SAFE_INTEGER }, state);
+    const ended = await run.worker(
+      { module: module.href, tasks, slots, milliseconds: budget.milliseconds ?? Number.MAX_SAFE_INTEGER },
+      state,
+    );
     tasks.splice(0, run.done.length - before);
     const [task] = tasks;
     if (ended === undefined || task === undefined) break;

@@ -1,10 +1,12 @@
 /** Runs the cases of one target after the other; what takes too long or too much memory is ended by watch.ts, from outside. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Random } from './random.ts';
-import { targets } from './targets/all.ts';
+import type { FuzzTarget } from './target.ts';
 
 /** What a worker is told to do. */
 export interface Job {
+  /** URL of the module that exports the targets. */
+  readonly module: string;
   /** One after the other. `seed` is the first case, the others follow; `runs` is how many at most. */
   readonly tasks: readonly { readonly target: string; readonly folder: string; readonly seed: number; readonly runs: number }[];
   /** For each target. */
@@ -37,21 +39,23 @@ const mostFinds = 20;
 
 async function work(job: Job): Promise<void> {
   const slots = new Float64Array(job.slots);
+  const { targets } = (await import(job.module)) as { targets: readonly FuzzTarget[] };
   for (const [index, task] of job.tasks.entries()) {
     slots[3] = index;
     slots[2] = 0;
-    await one(task, job.milliseconds, slots);
+    const target = targets.find(({ name }) => name === task.target);
+    if (target === undefined) throw new Error(`there is no target ${task.target}`);
+    await one(target, task, job.milliseconds, slots);
   }
 }
 
 async function one(
-  { target: name, folder, seed: first, runs }: Job['tasks'][number],
+  target: FuzzTarget,
+  { folder, seed: first, runs }: Job['tasks'][number],
   milliseconds: number,
   slots: Float64Array,
 ): Promise<void> {
   const port = parentPort as NonNullable<typeof parentPort>;
-  const target = targets.find((each) => each.name === name);
-  if (target === undefined) throw new Error(`there is no target ${name}`);
   const body = await target.open(folder);
   const outcomes: Record<string, number> = {};
   const kinds = new Set<string>();
@@ -70,7 +74,7 @@ async function one(
       outcomes.find = (outcomes.find ?? 0) + 1;
       const { what, kind } = describe(error);
       if (!kinds.has(kind) && kinds.size < mostFinds)
-        port.postMessage({ find: { target: name, seed, what, changes: body.changes() } });
+        port.postMessage({ find: { target: target.name, seed, what, changes: body.changes() } });
       kinds.add(kind);
     }
     const ms = performance.now() - start;
@@ -82,7 +86,7 @@ async function one(
   const missing = body.reaches.filter(
     (outcome) => !Object.keys(outcomes).some((each) => each === outcome || each.startsWith(`${outcome},`)),
   );
-  port.postMessage({ done: { target: name, executions, seconds, outcomes, missing, slowest } });
+  port.postMessage({ done: { target: target.name, executions, seconds, outcomes, missing, slowest } });
 }
 
 /** Finds of one kind have the same message but for numbers, and come from the same line of ours. */
