@@ -14,6 +14,7 @@ import {
   uncomparable,
 } from './verify-part.ts';
 import { progressOver } from './verify-progress.ts';
+import type { Replayed } from './verify-replay.ts';
 import type { VerifiedPart } from './verify-result.ts';
 import type { WantedWork } from './verify-work.ts';
 
@@ -22,6 +23,7 @@ export interface PartsToCompare {
   readonly target: Disk;
   readonly work: WantedWork;
   readonly changes: ExpectedChanges;
+  readonly replayed: Replayed;
 }
 
 export interface CompareOptions {
@@ -34,7 +36,7 @@ export interface CompareOptions {
 /** In the order of the disk's numbers, what lies outside every part first. @throws the signal's reason, and what comparing throws */
 export async function compareParts(
   pair: DiskPair,
-  { layout, target, work, changes }: PartsToCompare,
+  { layout, target, work, changes, replayed }: PartsToCompare,
   { onEvent, signal, note }: CompareOptions,
 ): Promise<VerifiedPart[]> {
   onEvent({ type: 'phase', phase: 'verify', title: 'Comparing' });
@@ -51,8 +53,10 @@ export async function compareParts(
       continue;
     }
     const there = target.parts.find(({ number }) => number === part.number);
-    const files = filesToCompare(part, layout, changes);
-    const refusal = files && uncomparable(part, there, files);
+    const files = filesToCompare(part, layout, changes, replayed);
+    const reason = replayed.reasons.get(part.number);
+    const refusal =
+      reason === undefined ? files && uncomparable(part, there, files) : `its journal was to be replayed first: ${reason}`;
     const compared = await step(sizeOf(wanted), async (options) => {
       if (refusal !== undefined) return skippedPart(part, refusal);
       if (files === undefined) return compareByBlocks(pair, part, wanted, options);
@@ -65,10 +69,15 @@ export async function compareParts(
 }
 
 /** Undefined for a part that nothing was written to but its blocks. */
-function filesToCompare(part: Part, { grow }: Layout, changes: ExpectedChanges): FilesToCompare | undefined {
+function filesToCompare(part: Part, { grow }: Layout, changes: ExpectedChanges, replayed: Replayed): FilesToCompare | undefined {
   const growth = grow.find(({ number, method }) => number === part.number && method !== 'none');
   const written = changes.parts.get(part.number);
-  if (growth === undefined && written === undefined) return undefined;
+  const openSource = replayed.windows.get(part.number);
+  if (growth === undefined && written === undefined && openSource === undefined) return undefined;
   const nothing = { mountPoint: part.mountPoint ?? '/', changes: new Map() };
-  return { changes: written ?? nothing, ...(growth === undefined ? {} : { growth }) };
+  return {
+    changes: written ?? nothing,
+    ...(growth === undefined ? {} : { growth }),
+    ...(openSource === undefined ? {} : { openSource }),
+  };
 }

@@ -24,6 +24,7 @@ import { expectLayout } from './verify-expect.ts';
 import { expectIdentity } from './verify-identity.ts';
 import { type DiskPair, skippedPart } from './verify-part.ts';
 import { compareParts } from './verify-parts.ts';
+import { type Replayed, replayBeside } from './verify-replay.ts';
 import type { DiskDifference, VerifyResult } from './verify-result.ts';
 import { type ComparedTables, compareTables } from './verify-table.ts';
 import { wantedWork } from './verify-work.ts';
@@ -96,6 +97,7 @@ function copyRequest({ source, kinds, kindOverrides, exact, readErrors, sourceMa
   };
 }
 
+type Compared = Pick<VerifyResult, 'parts' | 'bypass' | 'unreadable'>;
 type Findings = Pick<VerifyResult, 'differences' | 'parts' | 'bypass' | 'grown' | 'renames' | 'unreadable' | 'host'>;
 
 class Verification {
@@ -138,8 +140,15 @@ class Verification {
     const { layout } = expected;
     this.#notes.push(...identity.notes, ...expected.notes);
     const tables = this.#compareTables(target, layout, expected.differences);
-    const changes = await this.#changes(layout, identity.bundle);
-    const compared = await this.#compare(target, layout, tables.comparable, changes);
+    const root = process.getuid?.() === 0;
+    const replayed = await replayBeside(this.#request.source, root ? layout.copied : [], target);
+    let compared: Compared;
+    try {
+      const changes = await this.#changes(layout, identity.bundle, replayed);
+      compared = await this.#compare(target, layout, tables.comparable, { changes, replayed });
+    } finally {
+      await replayed.close();
+    }
     return this.#result(target, {
       ...compared,
       differences: [...expected.differences, ...tables.differences, ...identity.differences, ...this.#hiddenLoader(target)],
@@ -170,11 +179,14 @@ class Verification {
     return compareTables({ source: table, expected: layout.table, copied, target, kinds: this.#request.kinds });
   }
 
-  async #changes({ copied, kept, renames }: Layout, bundle: Bundle | undefined): Promise<ExpectedChanges> {
+  async #changes({ copied, kept, renames }: Layout, bundle: Bundle | undefined, { windows }: Replayed): Promise<ExpectedChanges> {
     if (bundle === undefined && renames.length === 0) return { parts: new Map(), notes: [] };
     if (process.getuid?.() !== 0) throw needsRoot();
     const parts = [
-      ...systemParts(copied, readOnlyWindows(this.#source.image)),
+      ...systemParts(copied, readOnlyWindows(this.#source.image)).map((part) => {
+        const openWindow = windows.get(part.number);
+        return openWindow === undefined ? part : { ...part, openWindow };
+      }),
       ...systemParts(kept, readOnlyWindows(this.#target)),
     ];
     const changes = await expectChanges(parts, renames, bundle);
@@ -187,7 +199,12 @@ class Verification {
     return changes;
   }
 
-  async #compare(target: Disk, layout: Layout, comparable: ReadonlySet<number>, changes: ExpectedChanges) {
+  async #compare(
+    target: Disk,
+    layout: Layout,
+    comparable: ReadonlySet<number>,
+    written: { readonly changes: ExpectedChanges; readonly replayed: Replayed },
+  ): Promise<Compared> {
     const { image, disk, knownBad } = this.#source;
     const { source: path, exact, readErrors = 'fail' } = this.#request;
     const work = await wantedWork({ source: this.#source, target, layout, comparable, exact });
@@ -207,7 +224,7 @@ class Verification {
       };
       const note = (sentence: string): void => void this.#notes.push(sentence);
       const options = { onEvent: this.#onEvent, signal: this.#signal, note };
-      const parts = await compareParts(pair, { layout, target, work, changes }, options);
+      const parts = await compareParts(pair, { layout, target, work, ...written }, options);
       await reader.settle();
       const unreadable = reader.bad.reduce((sum, { length }) => sum + length, 0);
       if (unreadable > 0) {

@@ -6,14 +6,17 @@ import { type Helper, privateFolder, startHelper } from './helper.ts';
 import { endLease } from './leased-folder.ts';
 
 export interface ServeOptions {
-  /** Absolute path of a regular file. */
+  /** Absolute path of a regular file, or with `device` of a block device. */
   readonly path: string;
   /** As the user named the image; for messages. */
   readonly name: string;
-  readonly format: DiskFormat;
+  readonly format: DiskFormat | 'raw';
   readonly readOnly: boolean;
   /** Look at it even when a virtual machine has it. */
   readonly evenInUse?: boolean;
+  /** Nothing is written to the file: it goes into a temporary overlay, and is gone with the server. */
+  readonly scratch?: boolean;
+  readonly device?: boolean;
 }
 
 export interface QemuServer {
@@ -63,10 +66,10 @@ export async function serveDisk(options: ServeOptions): Promise<QemuServer> {
 /** Closing writes what is left of the format's own tables, on a slow medium for a while. */
 const PATIENCE = 60_000;
 
-function argumentsFor({ path, format, readOnly, evenInUse }: ServeOptions, folder: string): string[] {
+function argumentsFor({ path, format, readOnly, evenInUse, scratch, device }: ServeOptions, folder: string): string[] {
   const image = {
     driver: format,
-    'file.driver': 'file',
+    'file.driver': device === true ? 'host_device' : 'file',
     'file.filename': path,
     ...(evenInUse === true ? { 'force-share': 'on' } : {}),
   };
@@ -81,6 +84,7 @@ function argumentsFor({ path, format, readOnly, evenInUse }: ServeOptions, folde
     '--discard=unmap',
     '--detect-zeroes=off',
     ...(readOnly ? ['--read-only'] : []),
+    ...(scratch === true ? ['--snapshot'] : []),
     Object.entries(image)
       .map(([key, value]) => `${key}=${value.replaceAll(',', ',,')}`)
       .join(','),

@@ -1,13 +1,14 @@
 /** A source whose system partition lost power: some of its files are only in the journal. */
-import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
-import { checkFileSystem, filesOf } from './disk-facts.ts';
+import { checkFileSystem, filesOf, fingerprint } from './disk-facts.ts';
 import { clone, targetWithProfile } from './requests.ts';
 import { copyDisk, makeSmallDisk, parts } from './small-disk.ts';
+import { assertEqual, differing, edit, part, verified } from './verified.ts';
 
 const folder = tempDir('unclean-root');
 
@@ -42,6 +43,19 @@ test('an unclean root is copied whole, replayed on the target, and made itself',
   const paths = [...filesOf(target, parts.root, 'ext4').keys()];
   assert.ok(paths.includes('/etc/machine-id'));
   assert.not(paths.includes('/var/lib/systemd/random-seed'), 'a twin must not share the seed that was only in the journal');
+});
+
+test('what the replay and the persona made of an unclean root is compared, without writing to the source', async () => {
+  const [cut, target] = [join(folder, 'cut.img'), join(folder, 'target.img')];
+  const before = fingerprint(cut);
+  const result = await verified(cut, target);
+  assertEqual(result);
+  assert.is(part(result, 2).method, 'files');
+  edit(target, parts.root, (root) => appendFileSync(join(root, 'etc/fstab'), '# later\n'));
+  const spoilt = await verified(cut, target);
+  assert.equal(differing(spoilt), [2]);
+  assert.ok(part(spoilt, 2).paths?.every(({ path }) => path === '/etc/fstab'));
+  assert.is(fingerprint(cut), before);
 });
 
 test.run();

@@ -4,27 +4,16 @@ import { chmodSync, chownSync, linkSync, lutimesSync, rmSync, symlinkSync, unlin
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { differenceError, type VerifyResult } from '../../../src/engine/duplicate/verify.ts';
+import { differenceError } from '../../../src/engine/duplicate/verify.ts';
 import { setXattr } from '../../../src/engine/native/xattr.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
+import { differing, part } from './verified.ts';
 import { Disks, oddName, writeBytes } from './verify-disks.ts';
 
 const test = suite('verify, files');
 const disks = await Disks.make();
 const twin = await disks.clone('twin.img', 'file');
 const root = disks.part('root');
-
-function part(result: VerifyResult, number: number) {
-  const found = result.parts.find((each) => each.number === number);
-  if (found === undefined) throw new Error(`part ${number} was not compared`);
-  return found;
-}
-
-/** Which parts differ, and only they. */
-function differing(result: VerifyResult): number[] {
-  assert.not(result.equal);
-  return result.parts.filter(({ equal }) => !equal).map(({ number }) => number);
-}
 
 test('every kind of change to a file is found and named', async () => {
   const target = disks.copy(twin);
@@ -74,6 +63,24 @@ test('every kind of change to a file is found and named', async () => {
   }
   assert.is(pathCount, 14);
   assert.match(differenceError(result).message, /14 files differ in partition 2/);
+});
+
+test('flags of chattr are compared', async () => {
+  const target = disks.copy(twin);
+  disks.edit(target, 'root', (folder) => {
+    execFileSync('chattr', ['+d', join(folder, 'etc/debian_version')]);
+    execFileSync('chattr', ['+A', join(folder, 'var/lib')]);
+    execFileSync('chattr', ['+i', join(folder, 'etc/hostname')]);
+  });
+  const { paths = [] } = part(await disks.verify(target), 2);
+  assert.equal(
+    paths.map(({ path, aspect, detail }) => [path, aspect, detail]),
+    [
+      ['/etc/debian_version', 'flags', 'has the flags 0x40 (chattr), not 0x0'],
+      ['/etc/hostname', 'flags', 'has the flags 0x10 (chattr), not 0x0'],
+      ['/var/lib', 'flags', 'has the flags 0x80 (chattr), not 0x0'],
+    ],
+  );
 });
 
 test('hard links that became files of their own are found, and the other way round', async () => {

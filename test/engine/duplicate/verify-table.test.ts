@@ -3,11 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { differenceError, type VerifyResult } from '../../../src/engine/duplicate/verify.ts';
+import { differenceError } from '../../../src/engine/duplicate/verify.ts';
 import { openForInspection } from '../../../src/engine/image/open.ts';
 import { fenceTable } from '../../../src/engine/layout/fence-table.ts';
 import { readTable } from '../../../src/engine/layout/table.ts';
 import { encodeTable } from '../../../src/engine/layout/table-encode.ts';
+import { assertEqual, differing, part } from './verified.ts';
 import { Disks, flip, placeOf, writeBytes } from './verify-disks.ts';
 
 const test = suite('verify, tables');
@@ -15,22 +16,6 @@ const disks = await Disks.make();
 const twin = await disks.clone('twin.img', 'file');
 const plain = await disks.clone('plain.img', 'none');
 const root = disks.part('root');
-
-function part(result: VerifyResult, number: number) {
-  const found = result.parts.find((each) => each.number === number);
-  if (found === undefined) throw new Error(`part ${number} was not compared`);
-  return found;
-}
-
-function assertEqual(result: VerifyResult): void {
-  assert.ok(result.equal, JSON.stringify(result, undefined, 1));
-}
-
-/** Which parts differ, and only they. */
-function differing(result: VerifyResult): number[] {
-  assert.not(result.equal);
-  return result.parts.filter(({ equal }) => !equal).map(({ number }) => number);
-}
 
 test('a partition that was renamed, retyped or removed is told, and one that is new', async () => {
   const target = disks.copy(plain);

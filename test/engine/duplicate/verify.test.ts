@@ -2,9 +2,10 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { differenceError, type VerifyResult } from '../../../src/engine/duplicate/verify.ts';
+import { differenceError } from '../../../src/engine/duplicate/verify.ts';
 import { ExitCode, RefusedError } from '../../../src/engine/errors.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
+import { assertEqual, differing, part } from './verified.ts';
 import { Disks, digest, flip, placeOf, readBytes, writeBytes } from './verify-disks.ts';
 
 const test = suite('verify');
@@ -12,22 +13,6 @@ const disks = await Disks.make();
 const twin = await disks.clone('twin.img', 'file');
 const plain = await disks.clone('plain.img', 'none');
 const data = disks.part('data');
-
-function part(result: VerifyResult, number: number) {
-  const found = result.parts.find((each) => each.number === number);
-  if (found === undefined) throw new Error(`part ${number} was not compared`);
-  return found;
-}
-
-function assertEqual(result: VerifyResult): void {
-  assert.ok(result.equal, JSON.stringify(result, undefined, 1));
-}
-
-/** Which parts differ, and only they. */
-function differing(result: VerifyResult): number[] {
-  assert.not(result.equal);
-  return result.parts.filter(({ equal }) => !equal).map(({ number }) => number);
-}
 
 test('a clone with a persona is equal: by files where the persona wrote, by blocks elsewhere, and nothing is written', async () => {
   const before = [digest(disks.source.path), digest(twin)];
