@@ -38,6 +38,8 @@ export interface JournalFacts {
 const MAGIC = 'doppel-journal 1 ';
 const LONGEST_HEADER = 1 << 16;
 const READ_STEP = 1 << 20;
+/** Lines that are closed by one checksum; more are taken for something else than a journal. */
+const LONGEST_BATCH = 1 << 16;
 
 /** Pieces that a journal proves durable. */
 export class DurableIndex {
@@ -150,6 +152,7 @@ async function parse(file: FileHandle): Promise<FoundJournal | undefined> {
     }
     batchBytes += line.length + 1;
     if (!line.startsWith('end ')) {
+      if (batch.length === LONGEST_BATCH) break;
       batch.push(line);
       continue;
     }
@@ -271,7 +274,10 @@ export class Journal {
     if (lines.length === 0) return;
     try {
       // All of it or an error: a full disk takes a part of what it is given.
-      await this.#file.appendFile(`${lines.join('\n')}\n${endOf(lines)}\n`);
+      for (let from = 0; from < lines.length; from += LONGEST_BATCH) {
+        const batch = lines.slice(from, from + LONGEST_BATCH);
+        await this.#file.appendFile(`${batch.join('\n')}\n${endOf(batch)}\n`);
+      }
       await this.#file.datasync();
     } catch (cause) {
       throw new JournalError(this.#path, cause);

@@ -85,13 +85,13 @@ export function parseRescueMap(text: string, path: string): RescueMap {
   const missing = new IntervalBuilder();
   let seenState = false;
   let expected: number | undefined;
-  for (const [index, raw] of text.split('\n').entries()) {
-    const line = raw.replace(/#.*$/, '').trim();
+  for (const { number, raw } of linesOf(text)) {
+    const comment = raw.indexOf('#');
+    const line = (comment < 0 ? raw : raw.slice(0, comment)).trim();
     if (line === '') continue;
     const fields = line.split(/\s+/);
     if (!seenState) {
-      if (toNumber(fields[0]) === undefined || !/^[?*/\-F+G]$/.test(fields[1] ?? ''))
-        throw new RescueMapError(path, index + 1, raw);
+      if (toNumber(fields[0]) === undefined || !/^[?*/\-F+G]$/.test(fields[1] ?? '')) throw new RescueMapError(path, number, raw);
       seenState = true;
       continue;
     }
@@ -99,7 +99,7 @@ export function parseRescueMap(text: string, path: string): RescueMap {
     const status = fields[2] ?? '';
     const ordered = expected === undefined || offset === expected;
     const fits = offset !== undefined && length !== undefined && Number.isSafeInteger(offset + length);
-    if (fields.length !== 3 || !fits || !statuses.test(status) || !ordered) throw new RescueMapError(path, index + 1, raw);
+    if (fields.length !== 3 || !fits || !statuses.test(status) || !ordered) throw new RescueMapError(path, number, raw);
     if (expected === undefined) missing.add(0, offset);
     (status === '+' ? finished : missing).add(offset, length);
     expected = offset + length;
@@ -107,6 +107,16 @@ export function parseRescueMap(text: string, path: string): RescueMap {
   if (expected === undefined) throw new RescueMapError(path, 0, '');
   missing.add(expected, Number.MAX_SAFE_INTEGER - expected);
   return { finished: finished.build(), missing: missing.build() };
+}
+
+/** One after the other: a list of all lines of a large file that is no map would take a gigabyte. */
+function* linesOf(text: string): Iterable<{ readonly number: number; readonly raw: string }> {
+  for (let at = 0, number = 1; at <= text.length; number++) {
+    const end = text.indexOf('\n', at);
+    const stop = end < 0 ? text.length : end;
+    yield { number, raw: text.slice(at, stop) };
+    at = stop + 1;
+  }
 }
 
 /** What a map says; whatever is in neither set needs nothing more. */

@@ -8,6 +8,9 @@ import { decodeUtf8 } from './search.ts';
 
 /** Bytes of JSON that a reader takes. */
 const maxBundleBytes = 16_777_216;
+/** Values in it: ten times as many as a profile may have. Parsed, each takes many times its text. */
+const maxValues = 500_000;
+const maxDepth = 64;
 
 /** @throws BundleTooLargeError */
 export function encodeBundle(bundle: Bundle): Uint8Array {
@@ -29,6 +32,8 @@ export function decodeBundle(bytes: Uint8Array): Bundle {
 
 function parse(bytes: Uint8Array): unknown {
   const json = inflate(bytes);
+  if (isTooRich(json))
+    throw new BundleCorruptError(`it has more than ${maxValues} values, or more than ${maxDepth} levels of them`);
   const text = decodeUtf8(json);
   if (text === undefined) throw new BundleCorruptError('it is not UTF-8 text');
   try {
@@ -36,6 +41,22 @@ function parse(bytes: Uint8Array): unknown {
   } catch (error) {
     throw new BundleCorruptError('it is not JSON', error);
   }
+}
+
+/** Counts commas and brackets outside of strings, so that nothing is made of them first. O(n). */
+function isTooRich(json: Uint8Array): boolean {
+  let [values, depth, inString] = [0, 0, false];
+  for (let at = 0; at < json.length && values <= maxValues && depth <= maxDepth; at++) {
+    const byte = json[at];
+    if (byte === 0x22) inString = !inString;
+    else if (inString) at += byte === 0x5c ? 1 : 0;
+    else if (byte === 0x2c) values++;
+    else if (byte === 0x5b || byte === 0x7b) {
+      values++;
+      depth++;
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return values > maxValues || depth > maxDepth;
 }
 
 function inflate(bytes: Uint8Array): Uint8Array {

@@ -28,4 +28,13 @@ test('numbers beyond 2^53 are no map', () => {
   }
 });
 
+test('a large file that is no map is found out at once', () => {
+  for (const text of ['\n'.repeat(8 << 20), `${'#'.repeat(4 << 20)}\rx`, '# \r'.repeat(1 << 20)]) {
+    assert.throws(
+      () => parseRescueMap(text, 'disk.map'),
+      (error: Error) => error instanceof RescueMapError,
+    );
+  }
+});
+
 test.run();

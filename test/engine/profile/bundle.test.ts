@@ -207,6 +207,19 @@ for (const [name, path, value] of spoils) {
   });
 }
 
+test('JSON that unpacks to millions of values, or thousands of levels, is refused before it is parsed', async () => {
+  for (const json of [
+    `[${'{},'.repeat(600_000)}{}]`,
+    `${'['.repeat(5000)}${']'.repeat(5000)}`,
+    `{"a":"\\"","b":[${'1,'.repeat(600_000)}1]}`,
+  ]) {
+    const error = await failure(BundleCorruptError, () => decodeBundle(deflateSync(json)));
+    assert.match(error.message, /more than 500000 values/);
+  }
+  const text = `{"format":1,"a":"${'[,{'.repeat(600_000)}"}`;
+  assert.match((await failure(BundleCorruptError, () => decodeBundle(deflateSync(text)))).message, /targetId/);
+});
+
 test('a bundle that no reader would take is not made', async () => {
   const bundle = await full();
   await failure(BundleTooLargeError, () =>

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { NotMappableError } from '../../../../src/engine/layout/filesystems/bytes.ts';
 import { parseConfig } from '../../../../src/engine/layout/filesystems/lvm/config.ts';
 import { identifyFileSystem, usedBlocks } from '../../../../src/engine/layout/filesystems.ts';
-import { exfatSamples, extSamples, type FsSample, lvmSamples, ntfsSamples } from '../../../fuzz/fs-samples.ts';
+import { exfatSamples, extSamples, type FsSample, lvmSamples, ntfsSamples, xfsSamples } from '../../../fuzz/fs-samples.ts';
 import { recountExt, sealLvm } from '../../../fuzz/seals.ts';
 import { ChangedBytes, SparseBytes } from '../../../fuzz/sparse.ts';
 import { inTempDir } from './fixtures.ts';
@@ -137,6 +137,29 @@ test('a directory of exFAT whose chain comes back to itself', async () => {
   entry.writeUInt32LE(root);
   bytes.set(boot.readUInt32LE(80) * 512 + root * 4, entry);
   assert.match(await reason(bytes), /is too long, or its chain of clusters has no end/);
+});
+
+test('free extents of XFS version 4 that one B+tree has elsewhere, and a free list that names what is used', async () => {
+  const xfs = await sampleOf(xfsSamples.filter(({ name }) => name === 'xfs 4'));
+  const unchanged = new ChangedBytes(xfs);
+  const before = await usedBlocks(unchanged.image());
+  const agf = unchanged.get(512, 512);
+  const blockSize = unchanged.get(4, 4).readUInt32BE(0);
+  const leaf = agf.readUInt32BE(16) * blockSize;
+  const last = leaf + 16 + (unchanged.get(leaf + 6, 2).readUInt16BE(0) - 1) * 8;
+  const moved = new ChangedBytes(xfs);
+  const start = Buffer.alloc(4);
+  start.writeUInt32BE(unchanged.get(last, 4).readUInt32BE(0) - 1);
+  moved.set(last, start);
+  assert.match(await reason(moved), /the two free-space B\+trees of group 0 differ/);
+
+  const listed = new ChangedBytes(xfs);
+  // Some block of a file, far from the group's own.
+  start.writeUInt32BE(40);
+  listed.set(3 * 512 + agf.readUInt32BE(40) * 4, start);
+  const after = await usedBlocks(listed.image());
+  assert.ok(before.known);
+  if (after.known) assert.is(before.used.subtract(after.used).count, 0);
 });
 
 /** The first index block of the root directory, which has the most names; clusters are pages. */

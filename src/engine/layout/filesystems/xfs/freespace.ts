@@ -4,6 +4,7 @@
  */
 import type { ByteRange, ImageSource } from '../../../image/contract.ts';
 import { insist, readAt, u64be } from '../bytes.ts';
+import { ExtentSum, sumBySize } from './by-size.ts';
 import { checksumFits, type XfsSuperblock } from './superblock.ts';
 
 const none = 0xffffffff;
@@ -25,7 +26,7 @@ export interface FreeSpace {
   readonly freeBlocks: number;
 }
 
-interface Group {
+export interface Group {
   readonly part: ImageSource;
   readonly sb: XfsSuperblock;
   readonly number: number;
@@ -50,12 +51,22 @@ export async function readFreeSpace(part: ImageSource, sb: XfsSuperblock, number
   walk.finish();
   const freeBlocks = agf.readUInt32BE(52);
   insist(walk.sum === freeBlocks, `group ${number} says ${freeBlocks} free blocks, its B+tree has ${walk.sum}`);
+  const bySize = sb.version === 4 ? await checkBySize(group, agf, walk) : [];
   const list = await readFreeList(group, agf);
   const headers = Math.ceil((headerSectors * sb.sectorSize) / sb.blockSize);
-  const busy = [...walk.blocks, ...list, ...Array.from({ length: headers }, (_, i) => i)];
+  const busy = [...walk.blocks, ...bySize, ...list, ...Array.from({ length: headers }, (_, i) => i)];
   insist(new Set(busy).size === busy.length, `group ${number} uses a block twice`);
   for (const block of busy) insist(!walk.extents.has(block), `group ${number} uses block ${block} that it calls free`);
   return { extents: walk.extents, list, freeBlocks, treeBlocks: agf.readUInt32BE(60) };
+}
+
+/** The blocks of the other tree, which must hold the same extents. */
+async function checkBySize(group: Group, agf: Buffer, walk: TreeWalk): Promise<readonly number[]> {
+  const levels = agf.readUInt32BE(32);
+  insist(levels >= 1 && levels <= maxLevels, `the free space of group ${group.number} has ${levels} levels by size`);
+  const { sum, blocks } = await sumBySize(group, agf.readUInt32BE(20), levels, walk.extents.count);
+  insist(sum.equals(walk.listed), `the two free-space B+trees of group ${group.number} differ`);
+  return blocks;
 }
 
 /** One of the group's header sectors, checked. Version 4 has neither UUID nor checksum in them. */
@@ -155,6 +166,7 @@ class ExtentList {
 class TreeWalk {
   readonly extents = new ExtentList();
   readonly blocks: number[] = [];
+  readonly listed = new ExtentSum();
   sum = 0;
   readonly #group: Group;
   /** Per level: the block visited last, and which one it says comes next. */
@@ -236,15 +248,19 @@ class TreeWalk {
       );
       insist(this.extents.count < maxExtents, `group ${this.#group.number} has more than ${maxExtents} free extents`);
       this.extents.add(start, start + count);
+      this.listed.add(start, count);
       this.sum += count;
     }
   }
 }
 
-/** Free blocks of a group as ascending byte ranges of the part. */
+/**
+ * Free blocks of a group as ascending byte ranges of the part. What the free list of version 4 names is not among them: nothing
+ * else vouches for these few blocks.
+ */
 export function* freeRanges(sb: XfsSuperblock, number: number, free: FreeSpace): Iterable<ByteRange> {
   const base = number * sb.agBlocks;
-  for (const range of free.extents.with(free.list)) {
+  for (const range of free.extents.with(sb.version === 5 ? free.list : [])) {
     yield { offset: (base + range.offset) * sb.blockSize, length: range.length * sb.blockSize };
   }
 }

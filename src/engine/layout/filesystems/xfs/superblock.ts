@@ -27,6 +27,8 @@ const refusedIncompat: readonly (readonly [bit: number, why: string])[] = [
   [0x200, 'it is zoned'],
 ];
 const minAgBlocks = 64;
+/** XFS_MAX_LOG_BYTES of the kernel, which no tool exceeds. */
+const maxLogBytes = 2 ** 31;
 
 export interface XfsSuperblock {
   readonly version: 4 | 5;
@@ -98,6 +100,7 @@ export function parseSuperblock(raw: Buffer, part: ImageSource): XfsSuperblock {
   const logStart = absoluteBlock(u64be(raw, 48), agBlockLog, agBlocks);
   const logBlocks = raw.readUInt32BE(96);
   insist(logBlocks > 0 && logStart + logBlocks <= blocks, 'its log lies outside the file system');
+  insist(logBlocks * blockSize <= maxLogBytes, `a log of ${logBlocks} blocks makes no sense`);
 
   const uuid = raw.subarray(32, 48);
   return {
