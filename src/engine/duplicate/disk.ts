@@ -123,27 +123,38 @@ async function findParts(
   tolerant: SurveyOptions['tolerant'],
 ): Promise<FoundPart[]> {
   if (table === undefined) {
-    const fs = await identifyFileSystem(image);
-    return fs === undefined ? [] : [{ number: 0, range: { offset: 0, length: image.size }, label: 'the whole disk', fs }];
+    const label = 'the whole disk';
+    const range = { offset: 0, length: image.size };
+    const { fs, note } = await whatIsIn(image, range, label, tolerant);
+    if (fs === undefined && note === undefined) return [];
+    return [{ number: 0, range, label, ...known(fs), ...(note === undefined ? {} : { note }) }];
   }
   const parts: FoundPart[] = [];
   for (const entry of table.entries) {
     if (isMarker(table, entry)) continue;
     const range = entryRange(entry, table.sectorSize);
     const label = entryLabel(entry);
-    const part = { number: entry.number, entry, range, label };
-    try {
-      parts.push({ ...part, ...known(await identifyFileSystem(slice(image, range))) });
-    } catch (error) {
-      if (tolerant === undefined || !isMediumError(error)) throw error;
-      const view = zeroFilled(image, tolerant);
-      const fs = await identifyFileSystem(slice(view.image, range));
-      await view.image.close();
-      const note = `what ${label} holds cannot be told for sure: ${error.message}`;
-      parts.push({ ...part, ...known(fs), note });
-    }
+    const { fs, note } = await whatIsIn(image, range, label, tolerant);
+    parts.push({ number: entry.number, entry, range, label, ...known(fs), ...(note === undefined ? {} : { note }) });
   }
   return parts;
+}
+
+async function whatIsIn(
+  image: ImageSource,
+  range: ByteRange,
+  label: string,
+  tolerant: SurveyOptions['tolerant'],
+): Promise<{ readonly fs: FileSystemInfo | undefined; readonly note?: string }> {
+  try {
+    return { fs: await identifyFileSystem(slice(image, range)) };
+  } catch (error) {
+    if (tolerant === undefined || !isMediumError(error)) throw error;
+    const view = zeroFilled(image, tolerant);
+    const fs = await identifyFileSystem(slice(view.image, range));
+    await view.image.close();
+    return { fs, note: `what ${label} holds cannot be told for sure: ${error.message}` };
+  }
 }
 
 function known(fs: FileSystemInfo | undefined): { readonly fs?: FileSystemInfo } {

@@ -22,6 +22,17 @@ export class TargetDiffersError extends DiffersError {
   }
 }
 
+/** What was copied is a mixture of two states of the source. */
+export class SourceChangedError extends IoError {
+  constructor({ path }: ImageIdentity) {
+    super(`${path} was written to while it was copied: the copy is neither what it was nor what it is`, {
+      code: 'SOURCE_CHANGED',
+      todo: 'Find out who writes to it (fuser, lsof) and stop that, or copy a snapshot; then run the same command again. The target stays fenced.',
+      data: { path },
+    });
+  }
+}
+
 /** What could not be read of the source are structures that its copy cannot be changed without. */
 export class DamagedCopyError extends IoError {
   constructor(

@@ -9,7 +9,7 @@ import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { pastCache } from './past-cache.ts';
 import type { ClonePlan } from './plan.ts';
-import { recheckOne } from './preconditions.ts';
+import { checkUnchanged, recheckOne } from './preconditions.ts';
 import { readerFor } from './reader.ts';
 import { mapOf, writeRescueMap } from './rescue-map.ts';
 import type { CloneOutcome, CloneResult } from './result.ts';
@@ -106,6 +106,7 @@ class Run {
     try {
       await this.#copy(runs);
       await this.#reader.settle();
+      await checkUnchanged(this.#first.preconditions.source);
     } catch (error) {
       failure = { error };
     }

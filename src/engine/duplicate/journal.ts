@@ -31,8 +31,6 @@ export interface JournalFacts {
   /** What the source was: identity and hash of its tables; plain data. */
   readonly source: unknown;
   readonly target: unknown;
-  /** Device, inode, size and times of a source that is a file; as long as they stand, its bytes do. */
-  readonly sourceStamp?: string;
 }
 
 const MAGIC = 'doppel-journal 1 ';

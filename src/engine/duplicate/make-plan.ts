@@ -179,7 +179,10 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
   const rate = await sampleRate(source.image, work.copy.subtract(source.knownBad));
   const targetIdentity = await imageIdentity(wanted.target, targetDisk.size, targetDisk.sectorSize);
   const preconditions = {
-    source: await sighting(source.image, source.disk.table, [], source.past),
+    source: {
+      ...(await sighting(source.image, source.disk.table, [], source.past)),
+      ...(source.stamp === undefined ? {} : { stamp: source.stamp }),
+    },
     target: await sighting(target, targetDisk.table, targetDisk.regions),
   };
   const { runId, durable, journal } = await resumption(request, preconditions.source, targetIdentity, targetDisk, layout);

@@ -1,12 +1,14 @@
 /** What a plan was made from, so that a run can tell that it is still so. */
+import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
 import { hashRanges, type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import { parseSpec } from '../image/spec.ts';
 import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { zeroFilled } from '../lanes/zero-filled.ts';
 import type { PartitionTable } from '../layout/contract.ts';
 import type { Region } from '../protect/region.ts';
-import { CloneRefusedError } from './errors.ts';
+import { CloneRefusedError, SourceChangedError } from './errors.ts';
 
 /** One disk as the plan saw it. */
 export interface Sighting {
@@ -15,6 +17,8 @@ export interface Sighting {
   readonly places: readonly ByteRange[];
   /** SHA-256 (hex) of them. */
   readonly sha256: string;
+  /** Device, inode, size and times of a raw file: as long as they stand, its bytes do. */
+  readonly stamp?: string;
 }
 
 /** What must still be true when the run begins. */
@@ -56,13 +60,30 @@ export async function recheckOne(
   past: PastCache = {},
 ): Promise<void> {
   const now = await look(image, planned.places, past);
-  if (isDeepStrictEqual(now, planned)) return;
+  const stamp = planned.stamp === undefined ? undefined : await stampOf(planned.identity);
+  if (isDeepStrictEqual(stamp === undefined ? now : { ...now, stamp }, planned)) return;
   throw new CloneRefusedError(
     'PLAN_OUTDATED',
     `the ${role} ${image.name} changed after the plan was made`,
     'Look at it again and run the command again. Nothing was written.',
     { planned: planned.identity, found: now.identity },
   );
+}
+
+/**
+ * Changes whenever somebody writes to a raw file. Undefined for devices and servers, where nobody can tell, and for containers,
+ * whose backing files would count too.
+ */
+export async function stampOf({ path, kind, format }: ImageIdentity): Promise<string | undefined> {
+  const { base } = await parseSpec(path);
+  if (kind !== 'file' || format !== undefined || base.kind !== 'path') return undefined;
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(base.path, { bigint: true });
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+}
+
+/** @throws SourceChangedError when somebody has written to the source since the plan was made */
+export async function checkUnchanged({ identity, stamp }: Sighting): Promise<void> {
+  if (stamp !== undefined && (await stampOf(identity)) !== stamp) throw new SourceChangedError(identity);
 }
 
 async function look(image: ImageSource, places: readonly ByteRange[], past: PastCache): Promise<Sighting> {

@@ -129,7 +129,7 @@ export interface MapContent {
 
 /** What became of one target. `durable`: what is on it of an unfinished copy. */
 export interface MappedTarget {
-  readonly plan: Pick<ClonePlan, 'copy' | 'regions' | 'kept' | 'knownBad'>;
+  readonly plan: Pick<ClonePlan, 'copy' | 'withheld' | 'regions' | 'kept' | 'knownBad'>;
   readonly done: boolean;
   readonly durable: DigestLog | undefined;
 }
@@ -141,7 +141,7 @@ export interface MappedTarget {
 export function mapOf(targets: readonly MappedTarget[], unreadable: readonly ByteRange[]): MapContent {
   const union = (pick: (each: MappedTarget) => IntervalSet): IntervalSet =>
     targets.reduce((sum, each) => sum.union(pick(each)), IntervalSet.empty);
-  const wanted = union(({ plan }) => plan.copy);
+  const wanted = union(({ plan }) => wantedOf(plan));
   const untouchable = union(({ plan }) => IntervalSet.of(...plan.regions).union(plan.kept));
   const lost = new IntervalBuilder();
   for (const { offset, length } of unreadable) lost.add(offset, length);
@@ -150,8 +150,13 @@ export function mapOf(targets: readonly MappedTarget[], unreadable: readonly Byt
     .union(union(({ plan }) => plan.knownBad))
     .intersect(wanted)
     .subtract(untouchable);
-  const pending = union(({ plan, done, durable }) => (done ? IntervalSet.empty : plan.copy.subtract(placesOf(durable))));
+  const pending = union(({ plan, done, durable }) => (done ? IntervalSet.empty : wantedOf(plan).subtract(placesOf(durable))));
   return { bad, pending: pending.subtract(bad).subtract(untouchable) };
+}
+
+/** What is copied in the end, the withheld head of a disk without a table included. */
+function wantedOf({ copy, withheld }: MappedTarget['plan']): IntervalSet {
+  return copy.union(IntervalSet.of({ offset: 0, length: withheld }));
 }
 
 function placesOf(log: DigestLog | undefined): IntervalSet {

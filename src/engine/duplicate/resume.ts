@@ -1,9 +1,7 @@
 /** Whether a run can go on where an earlier one was killed: the journal is about the same disks, and the target is still fenced. */
-import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { ByteRange } from '../image/contract.ts';
 import type { ImageIdentity } from '../image/identity.ts';
-import { parseSpec } from '../image/spec.ts';
 import type { DigestRecord } from '../lanes/digests.ts';
 import { type FoundJournal, findJournal, Journal, type JournalFacts, readJournal } from './journal.ts';
 import type { Sighting } from './preconditions.ts';
@@ -43,32 +41,22 @@ export interface Resumption {
 /** Opens the journal for the run `runId`, and what an earlier run with that id has left. @throws JournalError */
 export async function openJournal(runId: string, request: JournalSubject): Promise<Resumption> {
   const found = await findResumable(request, runId);
-  const stamp = request.inconsistent ? undefined : await stampOf(request.source.identity);
   const facts: JournalFacts = {
     runId,
     ...(plain({ source: request.source, target: request.target }) as { source: unknown; target: unknown }),
-    ...(stamp === undefined ? {} : { sourceStamp: stamp }),
   };
-  // A file that was written to meanwhile may hold anything, also where its digests still agree with an older state.
-  const usable = found !== undefined && found.facts.runId === runId && found.facts.sourceStamp === stamp ? found : undefined;
+  const usable = found?.facts.runId === runId ? found : undefined;
   const journal = await Journal.open(request.stateDir, facts, usable);
   if (usable === undefined) return { journal, isDirty: () => false };
   const { durable } = usable;
   return {
     journal,
-    durable: { find: (piece) => durable.find(piece), sourceUnchanged: stamp !== undefined },
+    durable: {
+      find: (piece) => durable.find(piece),
+      sourceUnchanged: request.source.stamp !== undefined && !request.inconsistent,
+    },
     isDirty: (range) => durable.dirty.touches(range),
   };
-}
-
-/** Changes whenever somebody writes to the file. Undefined for devices and servers: nobody knows when they were written. */
-async function stampOf({ path, kind, format }: ImageIdentity): Promise<string | undefined> {
-  // Of a container its backing files would count too.
-  if (kind !== 'file' || format !== undefined) return undefined;
-  const { base } = await parseSpec(path);
-  if (base.kind !== 'path') return undefined;
-  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(base.path, { bigint: true });
-  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 
 function plain(value: unknown): unknown {

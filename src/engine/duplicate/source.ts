@@ -13,6 +13,7 @@ import { type Disk, type Part, surveyDisk } from './disk.ts';
 import { loadersOn } from './loaders.ts';
 import { pastCache } from './past-cache.ts';
 import { refuseSource, refuseUnknownParts } from './plan-refusals.ts';
+import { stampOf } from './preconditions.ts';
 import type { CopyRequest } from './request.ts';
 import { readRescueMap } from './rescue-map.ts';
 import { readOnlyWindows } from './system.ts';
@@ -27,6 +28,8 @@ export interface Source {
   readonly loaders: IntervalSet;
   /** What a map file says to be lost. */
   readonly knownBad: IntervalSet;
+  /** As of a `Sighting`. */
+  readonly stamp?: string;
   /** How it is read past the cache. */
   readonly past: Pick<SourceReaderOptions, 'openDirect'>;
   contentsOf(part: Part): Promise<Contents>;
@@ -38,11 +41,14 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
     await refuseShrunk(request.source);
+    const identity = await imageIdentity(request.source, image.size, image.sectorSize);
+    // Before anything is read: what is read from here on must be of one state.
+    const stamp = request.allowInconsistent ? undefined : await stampOf(identity);
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
     const readable = withUnreadable(image, [...knownBad]);
     const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
-    const past = pastCache(image, await imageIdentity(request.source, image.size, image.sectorSize), knownBad);
+    const past = pastCache(image, identity, knownBad);
     const disk = await surveyDisk(readable, {
       ...windows,
       kinds: request.kindOverrides,
@@ -50,7 +56,9 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
     });
     refuseSource(disk);
     refuseUnknownParts(disk, request.kindOverrides);
-    const allocation = await allocationOf(image);
+    const allocated = await allocationOf(image);
+    // ddrescue leaves holes where it could not read: they are no zeros.
+    const allocation = { data: allocated.data.union(knownBad), zero: allocated.zero.subtract(knownBad) };
     const { table } = disk;
     const options = { exact: request.exact, inconsistent: writers.length > 0, tolerant };
     // By place: a target may number or cut a part differently.
@@ -62,6 +70,7 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
       allocation,
       loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
       knownBad,
+      ...(stamp === undefined ? {} : { stamp }),
       past,
       async contentsOf(part) {
         const place = `${part.range.offset}+${part.range.length}`;

@@ -1,7 +1,7 @@
 /** One target's way through a run: fence, profile, copy, read back, persona, commit. Killed at any instant, it can be finished. */
 import { DoppelError, RegionChangedError } from '../errors.ts';
 import type { OnEvent } from '../events.ts';
-import type { ByteRange, CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
+import { type ByteRange, type CacheBypass, end, type GuardedTarget, type ImageSource } from '../image/contract.ts';
 import { createImage } from '../image/create.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { Task } from '../lanes/blocks.ts';
@@ -76,6 +76,7 @@ export class TargetRun {
   #sink: Sink | undefined;
   /** What read as zeros before the copy. */
   #holes = IntervalSet.empty;
+  #oldHead: Uint8Array | undefined;
   #durable: DigestLog | undefined;
   #sets: Pick<ClonePlan, 'copy' | 'zero' | 'discard'>;
 
@@ -96,6 +97,7 @@ export class TargetRun {
     await this.#remember(standing);
     await this.#openJournal();
     if (!plan.delta) await this.#reserve();
+    await this.#keepHead();
     this.#options.signal?.throwIfAborted();
     this.#phase('fence', 'Fencing the target: from here on it does not boot until everything is done');
     this.#tell('fenced');
@@ -343,10 +345,19 @@ export class TargetRun {
     return damage;
   }
 
+  /** With `skip`, sectors that cannot be read keep what the target has there, also where the fence erases it. */
+  async #keepHead(): Promise<void> {
+    if (this.plan.readErrors !== 'skip') return;
+    this.#oldHead = new Uint8Array(this.plan.withheld);
+    await this.#disk.read(this.#oldHead, 0);
+  }
+
   /** The first bytes of a disk without a table. */
   async #readWithheld(): Promise<Uint8Array> {
     const bytes = new Uint8Array(this.plan.withheld);
-    if (bytes.length > 0) await this.#options.reader.read(bytes, 0, [{ offset: 0, length: bytes.length }]);
+    if (bytes.length === 0) return bytes;
+    const bad = await this.#options.reader.read(bytes, 0, [{ offset: 0, length: bytes.length }]);
+    for (const range of bad) bytes.set(this.#oldHead?.subarray(range.offset, end(range)) ?? [], range.offset);
     return bytes;
   }
 

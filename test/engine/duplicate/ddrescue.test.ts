@@ -8,10 +8,10 @@ import { IntervalSet } from '../../../src/engine/protect/intervals.ts';
 import { mount } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { random } from '../image/random.ts';
-import { filesOf, hashOf } from './disk-facts.ts';
+import { bytesOf, filesOf, hashOf } from './disk-facts.ts';
 import { asDevice, attempt, badSectors } from './faulty.ts';
-import { refusal, targetWithProfile } from './requests.ts';
-import { MiB, makeSmallDisk, newFile, parts, smallSize, tool } from './small-disk.ts';
+import { clone, refusal, targetWithProfile } from './requests.ts';
+import { MiB, makeSmallDisk, newFile, parts, smallSize, tool, writeInto } from './small-disk.ts';
 
 const folder = tempDir('rescue');
 const source = join(folder, 'source.img');
@@ -164,6 +164,36 @@ test('what is no map file is refused with its line', async () => {
   assert.not.ok(existsSync(at('missing')));
 });
 
+test('a disk without a table keeps or loses, and tells, what is lost at its head and at its end', async () => {
+  const whole = at('bare.img');
+  newFile(whole, parts.app.length);
+  writeInto(whole, bytesOf(source, parts.app), 0);
+  const size = parts.app.length;
+  for (const [offset, length] of [
+    [0, 4096],
+    [20_480, 8192],
+    [size - 8192, 4096],
+  ] as const) {
+    const lost = IntervalSet.of({ offset, length });
+    await writeRescueMap(at('bare.source.map'), size, { bad: lost, pending: IntervalSet.empty });
+    for (const readErrors of ['zero', 'skip'] as const) {
+      const target = at('bare-target.img');
+      newFile(target, size);
+      const old = Buffer.alloc(size, 0xaa);
+      writeInto(target, old, 0);
+      const wishes = { as: 'none', exact: true, sourceMap: at('bare.source.map'), mapFile: at('bare.map'), readErrors };
+      const { result } = await clone(whole, target, wishes);
+      assert.is(result.unreadable.bytes, length);
+      const wanted = readErrors === 'zero' ? Buffer.alloc(length) : old.subarray(0, length);
+      assert.equal(bytesOf(target, { offset, length }), wanted, `${readErrors} at ${offset}`);
+      assert.equal(
+        [...(await readRescueMap(at('bare.map'))).missing.intersect(IntervalSet.of({ offset: 0, length: size }))],
+        [...lost],
+      );
+    }
+  }
+});
+
 test('maps of several targets: whatever is missing on one is missing, but never what is protected on any', async () => {
   for (let seed = 1; seed <= 30; seed++) {
     const { below } = random(seed);
@@ -173,7 +203,11 @@ test('maps of several targets: whatever is missing on one is missing, but never 
       const region = { offset: below(900) * 512, length: 512 * 20, carrier: 'raw' as const, name: `region ${index}` };
       const kept = some(2);
       const copy = some(20).subtract(kept).subtract(IntervalSet.of(region));
-      return { plan: { copy, regions: [region], kept, knownBad: some(2) }, done: below(2) === 1, durable: undefined };
+      return {
+        plan: { copy, withheld: 0, regions: [region], kept, knownBad: some(2) },
+        done: below(2) === 1,
+        durable: undefined,
+      };
     });
     const unreadable = ranges(some(4));
     const map = mapOf(plans, unreadable);

@@ -20,7 +20,7 @@ const folder = tempDir('journal');
 const source = join(folder, 'source.img');
 const at = (name: string) => join(folder, name);
 const runId = '11111111-2222-4333-8444-555555555555';
-const facts = { runId, source: { size: 5, name: 'Müller' }, target: { size: 6 }, sourceStamp: '1:2' };
+const facts = { runId, source: { size: 5, name: 'Müller' }, target: { size: 6 } };
 
 test.before(() => makeSmallDisk(source));
 

@@ -107,6 +107,29 @@ test('a source that was written to meanwhile starts over', async () => {
   checkClone(changing, target);
 });
 
+test('a source that is written to while it is copied is no success, and the target stays fenced', async () => {
+  const written = at('written.img');
+  copyDisk(source, written);
+  const target = await targetWithProfile(folder, 'torn.img');
+  const states: string[] = [];
+  let once = false;
+  const plan = await planClone(requestOf(written, target));
+  const error = await refusal(() =>
+    executeClone(plan, {
+      onEvent: (event) => {
+        if (event.type === 'target') states.push(event.state);
+        if (event.type !== 'progress' || once) return;
+        once = true;
+        writeInto(written, Buffer.from('new'), parts.app.offset + parts.app.length - 4096);
+      },
+    }),
+  );
+  assert.is(error.code, 'SOURCE_CHANGED');
+  assert.equal(states, ['fenced']);
+  await again(written, target);
+  checkClone(written, target);
+});
+
 test('of a device, whose times tell nothing, every byte is read again and its digest compared', async () => {
   const file = at('device.img');
   copyDisk(source, file);

@@ -125,7 +125,7 @@ const mapTarget = simple('rescue map', 3000, ['read', 'refused'], async () => {
 });
 
 const runId = '5EED0000-0000-4000-8000-0000000000F0';
-const facts = { runId, source: { path: '/dev/sda', size: 1 << 30 }, target: { path: '/dev/sdb' }, sourceStamp: '1:2:3' };
+const facts = { runId, source: { path: '/dev/sda', size: 1 << 30 }, target: { path: '/dev/sdb' } };
 const pieces = Array.from({ length: 40 }, (_, i) => ({
   offset: i << 20,
   length: 1 << 20,
