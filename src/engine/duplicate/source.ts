@@ -35,8 +35,15 @@ export interface Source {
   contentsOf(part: Part): Promise<Contents>;
 }
 
-/** @throws CloneRefusedError for a source that cannot be copied safely, UsageError, ImageIoError */
-export async function withSource<T>(request: CopyRequest, action: (source: Source) => Promise<T>): Promise<T> {
+/**
+ * `lookInside`: also tell whose system it is, and the kinds of parts by where that mounts them; as far as root may.
+ * @throws CloneRefusedError for a source that cannot be copied safely, UsageError, ImageIoError
+ */
+export async function withSource<T>(
+  request: CopyRequest,
+  action: (source: Source) => Promise<T>,
+  { lookInside = true } = {},
+): Promise<T> {
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
@@ -46,7 +53,7 @@ export async function withSource<T>(request: CopyRequest, action: (source: Sourc
     const stamp = request.allowInconsistent ? undefined : await stampOf(identity);
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
     const readable = withUnreadable(image, [...knownBad]);
-    const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
+    const windows = lookInside && process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
     const past = pastCache(image, identity, knownBad);
     const disk = await surveyDisk(readable, {

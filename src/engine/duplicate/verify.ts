@@ -66,14 +66,21 @@ export async function verifyClone(request: VerifyRequest, options: RunOptions = 
   await refuseInUse(request.source, 'source');
   await refuseInUse(request.target, 'target');
   if (await sharesStorage(request.source, request.target)) throw sameStorage('the source', request.source, request.target);
-  return withSource(copyRequest(request), async (source) => {
+  const compare = async (source: Source): Promise<VerifyResult> => {
     const { image } = await openSource(request.target);
     try {
       return await new Verification(request, source, image, options).run();
     } finally {
       await image.close();
     }
-  });
+  };
+  // A plain copy of everything is compared without knowing whose system it is.
+  const lookInside = request.as !== 'none' || choosesKinds(request);
+  return withSource(copyRequest(request), compare, { lookInside });
+}
+
+function choosesKinds({ kinds }: VerifyRequest): boolean {
+  return kinds.only !== undefined || kinds.skip !== undefined;
 }
 
 async function refuseInUse(path: string, role: 'source' | 'target'): Promise<void> {
@@ -121,7 +128,7 @@ class Verification {
     this.#onEvent({ type: 'phase', phase: 'plan', title: 'Looking at both disks' });
     // What is inside the target's parts tells which kinds they are, and that matters only where it keeps some.
     const { kinds, grow = [], newGuids = false } = this.#request;
-    const looksInside = process.getuid?.() === 0 && (kinds.only !== undefined || kinds.skip !== undefined);
+    const looksInside = process.getuid?.() === 0 && choosesKinds(this.#request);
     const target = await surveyDisk(this.#target, looksInside ? { openWindow: readOnlyWindows(this.#target) } : {});
     const { disk } = this.#source;
     this.#notes.push(...disk.notes.map((note) => `source: ${note}`), ...target.notes.map((note) => `target: ${note}`));

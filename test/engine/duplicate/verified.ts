@@ -1,5 +1,5 @@
 /** Comparisons by way of the engine, with the wishes that a clone was made with, and ways to spoil a disk a little. */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { type VerifyRequest, type VerifyResult, verifyClone } from '../../../src/engine/duplicate/verify.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
@@ -46,6 +46,13 @@ export function part(result: VerifyResult, number: number): VerifyResult['parts'
 
 export function messages(result: VerifyResult): string[] {
   return result.differences.map(({ message }) => message);
+}
+
+/** Where a text first stands behind `from`; bytes. */
+export function placeOf(disk: string, text: string, from: number): number {
+  const found = readFileSync(disk).indexOf(text, from);
+  if (found < 0) throw new Error(`${text} is not on ${disk}`);
+  return found;
 }
 
 /** Flips all bits of one byte; doing it again undoes it. */
