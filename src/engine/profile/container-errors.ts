@@ -39,6 +39,17 @@ export class ContainerDamagedError extends CorruptInputError {
   }
 }
 
+/** No newer profile could be told from the one that is there: nobody has written so many, its header was made up. */
+export class LastGenerationError extends CorruptInputError {
+  constructor(image: string, region: Region, generation: number) {
+    super(`${place(image, region)} has generation ${generation}, and no reader takes a higher one`, {
+      code: 'PROFILE_LAST_GENERATION',
+      todo: 'Keep a copy of the region if it matters, fill it with zeros, and write the profile again.',
+      data: { ...data(image, region), generation },
+    });
+  }
+}
+
 /** Both slots are valid, have the same generation, and differ: nobody knows which one is meant. */
 export class ContainerConflictError extends CorruptInputError {
   constructor(image: string, region: Region, generation: number) {

@@ -14,6 +14,7 @@ import {
   ContainerEmptyError,
   ContainerNewerError,
   ContainerNotWrittenError,
+  LastGenerationError,
   PayloadTooLargeError,
   type SlotNumber,
   WrongTargetError,
@@ -69,7 +70,7 @@ export interface WriteOptions {
 /**
  * The caller holds the target exclusively. The write always goes to the invalid or older slot.
  * @throws PayloadTooLargeError (E024), ContainerChangedError, WrongTargetError, and the errors of readContainer for a container
- * that is there but cannot be read; ContainerNotWrittenError when it reads back differently
+ * that is there but cannot be read; LastGenerationError; ContainerNotWrittenError when it reads back differently
  */
 export async function writeContainer(
   target: RegionWriter,
@@ -92,6 +93,7 @@ export async function writeContainer(
   const slot: SlotNumber = current.slot === 0 ? 1 : 0;
   const other: SlotNumber = slot === 0 ? 1 : 0;
   const generation = current.generation + 1;
+  if (!Number.isSafeInteger(generation)) throw new LastGenerationError(target.name, region, current.generation);
   const padded = Math.ceil(payload.length / alignment) * alignment;
   const [whole, found] = alignedBuffers(2, alignment + padded) as [Uint8Array, Uint8Array];
   const sha256 = createHash('sha256').update(payload).digest();

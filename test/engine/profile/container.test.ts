@@ -12,6 +12,7 @@ import {
   ContainerNewerError,
   ContainerNotWrittenError,
   ContainerTruncatedError,
+  LastGenerationError,
   PayloadTooLargeError,
   WrongTargetError,
 } from '../../../src/engine/profile/container-errors.ts';
@@ -200,6 +201,15 @@ test('a generation that is not the expected one stops the write', async () => {
   const blank = await disk();
   await failure(ContainerChangedError, () => writeContainer(blank, gap, payload('x'), { targetId, expectGeneration: 1 }));
   await writeContainer(blank, gap, payload('x'), { targetId, expectGeneration: 0 });
+});
+
+test('above the highest generation there is none: such a profile is not written over by one that nobody would read', async () => {
+  const made = await disk('one');
+  const header = Buffer.from(made.bytes.buffer, slot[0], 512);
+  header.writeBigUInt64LE(BigInt(Number.MAX_SAFE_INTEGER), 16);
+  header.writeUInt32LE(crc32(header.subarray(0, 508)), 508);
+  await failure(LastGenerationError, () => writeContainer(made, gap, payload('two'), { targetId, replaceDamaged: true }));
+  assert.is(textOf((await readContainer(made, gap)).payload), 'one');
 });
 
 test('damage is not overwritten without being asked to', async () => {
