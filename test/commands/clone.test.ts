@@ -97,7 +97,7 @@ test('errors come as documents with the code, what to do, and the state of the t
     [['clone', source, target, '--kind', '9', '--yes'], 2, 'BAD_KIND'],
     [['clone', source, target, '--expect', 'colour=red', '--yes'], 2, 'BAD_EXPECTATION'],
     [['clone', source, target, '--expect', 'host=db-01', '--yes'], 4, 'UNEXPECTED_TARGET'],
-    [['clone', source], 2, 'USAGE'],
+    [['clone', source], 2, 'NO_TARGET'],
     [['clone', source, target, '--detailed-exitcode'], 2, 'USAGE'],
   ] as const;
   for (const [words, exitCode, code] of cases) {

@@ -12,6 +12,7 @@ import { openTarget } from '../layout/part-of-disk.ts';
 import { encodeBundle } from '../profile/bundle.ts';
 import { regionWriter, writeContainer } from '../profile/container-write.ts';
 import type { Bundle } from '../profile/model.ts';
+import { ProtectedRegionError } from '../protect/errors.ts';
 import { guard } from '../protect/guard.ts';
 import { checkRegions, hashRegions } from '../protect/hash.ts';
 import { IntervalSet } from '../protect/intervals.ts';
@@ -94,6 +95,7 @@ export class TargetRun {
     const { plan } = this;
     const { regions, identity } = plan;
     const standing = regions.filter((region) => region.name !== identity.write?.region.name);
+    this.#checkWork();
     await this.#remember(standing);
     await this.#openJournal();
     if (!plan.delta) await this.#reserve();
@@ -110,6 +112,23 @@ export class TargetRun {
     // After the fence, which writes where the copy will go.
     this.#holes = (await allocationOf(this.#disk)).zero;
     this.#sets = { copy: plan.copy, zero: plan.zero.subtract(this.#holes), discard: plan.discard };
+  }
+
+  /** The guard stops what would be written wrongly; a plan that asks for it is not even begun. @throws ProtectedRegionError */
+  #checkWork(): void {
+    const { copy, zero, discard } = this.plan;
+    for (const region of [...this.plan.regions, ...this.#keptRegions]) {
+      const [range] = copy.union(zero).union(discard).intersect(IntervalSet.of(region));
+      if (range !== undefined) throw new ProtectedRegionError(this.#disk.name, 'the plan', range, region);
+    }
+  }
+
+  get #keptRegions(): Region[] {
+    return [...this.plan.kept].map((range) => ({
+      ...range,
+      carrier: 'partition',
+      name: `the part at byte ${range.offset}, which stays`,
+    }));
   }
 
   /** Space that is set aside before is found in one piece, and missing space is noticed before anything is written. */
@@ -264,11 +283,8 @@ export class TargetRun {
 
   #makeSink(): Sink {
     const { plan } = this;
-    const kept = [...plan.kept].map(
-      (range): Region => ({ ...range, carrier: 'partition', name: `the part at byte ${range.offset}, which stays` }),
-    );
     const resumption = this.#resumption;
-    return new Sink(guard(this.#target, kept), {
+    return new Sink(guard(this.#target, this.#keptRegions), {
       ...(resumption?.durable === undefined ? {} : { durable: resumption.durable }),
       compares: (range) => plan.delta || resumption?.isDirty(range) === true,
       isHole: (range) => this.#holes.covers(range),

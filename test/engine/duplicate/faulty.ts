@@ -1,7 +1,7 @@
 /** Disks with faults: an nbdkit server whose requests fail where a test says, and the same as a block device. Undone at the end. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { executeClone } from '../../../src/engine/duplicate/execute.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
@@ -12,7 +12,7 @@ import type { ByteRange } from '../../../src/engine/image/contract.ts';
 import { atEnd } from '../../fixtures/cleanup.ts';
 import { attachLoop, type Loop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
-import { until } from '../image/processes.ts';
+import { isListening, until } from '../image/processes.ts';
 import { requestOf, type Wishes } from './requests.ts';
 import { tool } from './small-disk.ts';
 
@@ -64,7 +64,7 @@ export async function serve(socket: string, ...args: readonly string[]): Promise
   const begin = async (): Promise<void> => {
     tool('rm', ['-f', socket]);
     running = quiet('nbdkit', '--foreground', '--unix', socket, ...args);
-    await until('nbdkit listens', () => existsSync(socket));
+    await until('nbdkit listens', () => isListening(socket));
   };
   await begin();
   const restart = async (): Promise<void> => {

@@ -1,10 +1,10 @@
 /** NBD servers and disks in foreign formats for tests. Undone when the process ends. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { tempDir } from '../../fixtures/temp.ts';
 import { sparseFile } from './places.ts';
-import { type Running, start, until } from './processes.ts';
+import { isListening, type Running, start, until } from './processes.ts';
 
 export interface Server extends Running {
   readonly uri: string;
@@ -15,7 +15,7 @@ export interface Server extends Running {
 export async function nbdkit(...args: readonly string[]): Promise<Server> {
   const socket = join(tempDir(), 'socket');
   const running = start('nbdkit', '--foreground', '--unix', socket, ...args);
-  await until('nbdkit listens', () => existsSync(socket));
+  await until('nbdkit listens', () => isListening(socket));
   return { ...running, socket, uri: `nbd+unix:///?socket=${encodeURIComponent(socket)}` };
 }
 

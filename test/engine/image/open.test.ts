@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, chmodSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, readdirSync, readlinkSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -52,8 +52,19 @@ async function closed(image: { close(): Promise<void> }): Promise<void> {
 
 /** Nothing of this process is still open below the folder. */
 function assertNothingOpen(): void {
-  const open = execFileSync('find', [`/proc/${process.pid}/fd`, '-lname', `${folder}/*`], { encoding: 'utf8' });
-  assert.is(open, '');
+  const open = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch (error) {
+      // Closed meanwhile.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+      throw error;
+    }
+  });
+  assert.equal(
+    open.filter((path) => path.startsWith(`${folder}/`)),
+    [],
+  );
 }
 
 test('a raw file is opened in every way, and every descriptor is given back', async () => {

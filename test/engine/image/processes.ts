@@ -1,5 +1,6 @@
 /** Other programs that hold an image while a test looks. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { atEnd } from '../../fixtures/cleanup.ts';
 
@@ -32,6 +33,13 @@ export async function until(what: string, answer: () => boolean | Promise<boolea
     await setTimeout(20);
   }
   throw new Error(`waited in vain until ${what}`);
+}
+
+/** Whether somebody listens on the socket: the file is there a moment before. Field `Flags` of /proc/net/unix (proc(5)). */
+export function isListening(socket: string): boolean {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .some((line) => line.endsWith(` ${socket}`) && line.split(/\s+/)[3] === '00010000');
 }
 
 /** The first line that the program writes. */
