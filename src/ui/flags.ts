@@ -7,12 +7,12 @@ import { type PartKind, partKinds } from '../engine/layout/contract.ts';
 export const sourceArgument = Args.string({
   required: true,
   ignoreStdin: true,
-  description: 'Raw disk image or block device to copy from.',
+  description: 'Block device, disk image, NBD server, or a part of one: what is copied.',
 });
 export const targetArgument = Args.string({
   required: true,
   ignoreStdin: true,
-  description: 'Raw disk image or block device with the profile.',
+  description: 'Block device, disk image, NBD server, or a part of one: what has the profile.',
 });
 
 export const profilesFlag = Flags.string({
