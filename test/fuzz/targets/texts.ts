@@ -1,7 +1,6 @@
 /** Texts that others wrote: fstab, map files of ddrescue, journals, VMDK descriptors, what qemu-img says, and the first bytes of images. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type FoundJournal, Journal, journalPath, readJournal } from '../../../src/engine/duplicate/journal.ts';
@@ -133,9 +132,8 @@ const pieces = Array.from({ length: 40 }, (_, i) => ({
 }));
 
 /** What was written comes back; what is damaged counts as not written, up to the last whole batch. */
-const journalTarget = simple('journal', 700, ['read', 'none'], async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'doppel-fuzz-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const journalTarget = simple('journal', 700, ['read', 'none'], async (samples) => {
+  const folder = join(samples, 'state');
   const journal = await Journal.open(folder, facts, undefined);
   for (let i = 0; i < pieces.length; i += 8) await journal.append(pieces.slice(i, i + 8));
   await journal.markDirty([{ offset: 3 << 20, length: 4096 }]);
