@@ -5,6 +5,7 @@ import { type ByteRange, end } from '../image/contract.ts';
 import { ImageExistsError } from '../image/errors.ts';
 import { imageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
+import { withReadCache } from '../image/read-cache.ts';
 import { sharesStorage } from '../image/users.ts';
 import { openTarget } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
@@ -119,7 +120,10 @@ interface Found {
 
 async function look(request: CopyRequest, wanted: TargetRequest, source: Source, target: OpenImage): Promise<Found> {
   const { identity: choice } = wanted;
-  const targetDisk = await surveyDisk(target, process.getuid?.() === 0 ? { openWindow: readOnlyWindows(target) } : {});
+  const targetDisk = await surveyDisk(
+    withReadCache(target),
+    process.getuid?.() === 0 ? { openWindow: readOnlyWindows(target) } : {},
+  );
   checkExpectations(
     wanted.expect,
     await imageIdentity(wanted.target, target.size, target.sectorSize),

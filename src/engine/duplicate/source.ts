@@ -2,6 +2,7 @@
 
 import { imageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
+import { withReadCache } from '../image/read-cache.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
@@ -52,7 +53,7 @@ export async function withSource<T>(
     // Before anything is read: what is read from here on must be of one state.
     const stamp = request.allowInconsistent ? undefined : await stampOf(identity);
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
-    const readable = withUnreadable(image, [...knownBad]);
+    const readable = withReadCache(withUnreadable(image, [...knownBad]));
     const windows = lookInside && process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
     const past = pastCache(image, identity, knownBad);

@@ -1,23 +1,17 @@
 /** A source of which some bytes are known to be lost, though reading them fails no more: an image that ddrescue made. */
 import { type ByteRange, end, type ImageSource, overlaps } from './contract.ts';
 import { ImageIoError } from './errors.ts';
+import { viewOf } from './view.ts';
 
 type Read = ImageSource['read'];
 
 /** Reads of these ranges (ascending, disjoint) fail as they failed on the disk, with EIO. Closing it closes the source. */
 export function withUnreadable(source: ImageSource, lost: readonly ByteRange[]): ImageSource {
   if (lost.length === 0) return source;
-  const read = failingRead(source.name, (into, offset) => source.read(into, offset), lost);
-  return {
-    name: source.name,
-    size: source.size,
-    sectorSize: source.sectorSize,
-    ...(source.sectorSizeAssumed === undefined ? {} : { sectorSizeAssumed: source.sectorSizeAssumed }),
-    physicalSectorSize: source.physicalSectorSize,
-    extents: () => source.extents(),
-    read,
-    close: () => source.close(),
-  };
+  return viewOf(
+    source,
+    failingRead(source.name, (into, offset) => source.read(into, offset), lost),
+  );
 }
 
 /** `read` of the image `name`, but for these ranges. */

@@ -1,5 +1,6 @@
 /** A view of a failing source for whoever looks for structures that have copies or checksums of their own. */
 import type { ByteRange, ImageSource } from '../image/contract.ts';
+import { viewOf } from '../image/view.ts';
 import { SourceReader, type SourceReaderOptions } from './source-reader.ts';
 
 export interface ZeroFilled {
@@ -11,20 +12,11 @@ export interface ZeroFilled {
 
 export function zeroFilled(source: ImageSource, options: Pick<SourceReaderOptions, 'openDirect'> = {}): ZeroFilled {
   const reader = new SourceReader(source, { ...options, policy: 'zero' });
-  const image: ImageSource = {
-    name: source.name,
-    size: source.size,
-    sectorSize: source.sectorSize,
-    ...(source.sectorSizeAssumed === undefined ? {} : { sectorSizeAssumed: source.sectorSizeAssumed }),
-    physicalSectorSize: source.physicalSectorSize,
-    extents: () => source.extents(),
-    async read(into, offset) {
-      await reader.read(into, offset, [{ offset, length: into.length }]);
-    },
-    close: () => reader.close(),
-  };
+  const view = viewOf(source, async (into, offset) => {
+    await reader.read(into, offset, [{ offset, length: into.length }]);
+  });
   return {
-    image,
+    image: { ...view, close: () => reader.close() },
     async bad() {
       await reader.settle();
       return reader.bad;
