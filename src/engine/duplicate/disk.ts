@@ -1,5 +1,4 @@
 /** What is on a disk: its table, its parts with their file systems and kinds, and whose system it is. Reads only. */
-import { DoppelError } from '../errors.ts';
 import type { ByteRange, ImageSource } from '../image/contract.ts';
 import { isMediumError } from '../image/errors.ts';
 import { slice } from '../image/slice.ts';
@@ -16,7 +15,7 @@ import { entryLabel } from '../layout/table-text.ts';
 import type { SystemInfo } from '../persona/system.ts';
 import { findRegions } from '../profile/carriers/find.ts';
 import type { Region } from '../protect/region.ts';
-import { nothingWritable, type OpenWindow, withSystem } from './system.ts';
+import { findSystem, type OpenWindow, systemParts } from './system.ts';
 
 /** A partition, or the whole of a disk without a table (number 0). */
 export interface Part {
@@ -163,22 +162,10 @@ function known(fs: FileSystemInfo | undefined): { readonly fs?: FileSystemInfo }
 
 async function lookInside(parts: readonly FoundPart[], openWindow: OpenWindow | undefined): Promise<LookInside> {
   if (openWindow === undefined) return { notes: [] };
-  const look = (rootOnly: boolean) =>
-    withSystem(
-      parts.map((part) => ({ ...part, openWindow })),
-      { ...nothingWritable, rootOnly },
-      async (found): Promise<LookInside> => ({ system: found.system, rootNumber: found.rootNumber, notes: found.notes }),
-      // A disk without any file system needs no excuse for having no system.
-      async (notes): Promise<LookInside> => ({ notes: parts.some((part) => part.fs !== undefined) ? notes : [] }),
-    );
-  try {
-    return await look(false);
-  } catch (error) {
-    // A damaged part beside the root must not keep anybody from looking at the disk.
-    if (!(error instanceof DoppelError)) throw error;
-    const found = await look(true);
-    return { ...found, notes: [...found.notes, `only the root file system could be looked into: ${error.message}`] };
-  }
+  const found = await findSystem(systemParts(parts, openWindow));
+  if (found.root !== undefined) return { system: found.system, rootNumber: found.root.number, notes: found.notes };
+  // A disk without any file system needs no excuse for having no system.
+  return { notes: parts.some((part) => part.fs !== undefined) ? found.notes : [] };
 }
 
 interface LookInside {

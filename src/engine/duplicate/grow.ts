@@ -1,7 +1,6 @@
 /** --grow: parts that are as large on the target as there is room behind them, and their file systems by their own tools. */
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { execa } from 'execa';
 import { IoError, MissingToolError } from '../errors.ts';
 import type { ByteRange, GuardedTarget, ImageSource } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
@@ -252,6 +251,7 @@ async function run(
   args: readonly string[],
   good: readonly number[] = [0],
 ): Promise<void> {
+  const { execa } = await import('execa');
   const result = await execa(tool, args, {
     reject: false,
     stdin: 'ignore',

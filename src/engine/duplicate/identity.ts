@@ -1,7 +1,5 @@
 /** Whose identity the target gets: its own, the source's, that of a profile, or none. */
 import { isDeepStrictEqual } from 'node:util';
-import { makeBundle } from '../profile/bundle.ts';
-import { loadProfile } from '../profile/load.ts';
 import type { Bundle } from '../profile/model.ts';
 import type { Disk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
@@ -53,6 +51,7 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
       return replaceUnlessSame(request, facts, stored.bundle);
     }
     case 'file': {
+      const { loadProfile } = await import('../profile/load.ts');
       const loaded = await loadProfile(request.file as string, { searchPath: request.profiles });
       const existing = facts.targetProfile?.bundle;
       // A profile that is there already is not drawn again: the same command, run twice, makes the same machine.
@@ -64,6 +63,7 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
         return { bundle: existing };
       }
       const kept = await facts.targetKept();
+      const { makeBundle } = await import('../profile/bundle.ts');
       const bundle = await makeBundle(loaded, {
         kept,
         ...(existing?.resolved.host === loaded.resolved.host ? { previous: existing, targetId: existing.targetId } : {}),

@@ -1,7 +1,6 @@
 /** The profile that a disk's protected region holds. */
 import { CorruptInputError, ProfileError } from '../errors.ts';
 import type { ImageSource } from '../image/contract.ts';
-import { decodeBundle } from '../profile/bundle.ts';
 import { readContainer } from '../profile/container.ts';
 import { ContainerEmptyError } from '../profile/container-errors.ts';
 import type { Bundle } from '../profile/model.ts';
@@ -63,6 +62,7 @@ export async function readReplaceableProfile(
 async function readRegion(image: ImageSource, region: Region): Promise<StoredProfile | undefined> {
   try {
     const { payload, generation, problems } = await readContainer(image, region);
+    const { decodeBundle } = await import('../profile/bundle.ts');
     return { region, bundle: decodeBundle(payload), generation, problems: problems.map(({ message }) => message) };
   } catch (error) {
     if (error instanceof ContainerEmptyError) return undefined;

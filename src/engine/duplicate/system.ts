@@ -45,8 +45,6 @@ export interface OpenSystem {
 export interface SystemOptions {
   /** Numbers of the parts that may be written; all others are opened read-only and not a byte of them changes. */
   readonly writable: ReadonlySet<number>;
-  /** Open the root alone, not what its fstab mounts. */
-  readonly rootOnly?: boolean;
 }
 
 export const nothingWritable: SystemOptions = { writable: new Set() };
@@ -54,23 +52,37 @@ export const nothingWritable: SystemOptions = { writable: new Set() };
 /** What can be mounted for its files. */
 export const mountable: ReadonlySet<string> = new Set(['ext2', 'ext3', 'ext4', 'xfs']);
 
+/** Whose system is on these parts, as its root alone tells. @throws MissingToolError, ToolFailedError when nothing can be mounted */
+export function findSystem(parts: readonly SystemPart[]): Promise<SystemSearch> {
+  return searched(parts, async (search) => search);
+}
+
 /**
  * Runs `action` with the system's files, and closes everything behind it. Without a system `otherwise` runs, with the reasons.
  * Errors of mounting are reasons too as long as nothing is writable.
  */
-export async function withSystem<T>(
+export function withSystem<T>(
   parts: readonly SystemPart[],
   options: SystemOptions,
   action: (system: OpenSystem) => Promise<T>,
   otherwise: (reasons: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  if (!parts.some(({ fs }) => mountable.has(fs?.type ?? ''))) return otherwise([noSystem]);
-  // One for all that is looked into: making it takes longer than mounting.
+  return searched(parts, (search, namespace) =>
+    search.root === undefined || namespace === undefined
+      ? otherwise(search.notes)
+      : withRoot(parts, options, search, namespace, action),
+  );
+}
+
+/** One namespace for all that is looked into: making it takes longer than mounting. */
+async function searched<T>(
+  parts: readonly SystemPart[],
+  action: (search: SystemSearch, namespace?: MountNamespace) => Promise<T>,
+): Promise<T> {
+  if (!parts.some(({ fs }) => mountable.has(fs?.type ?? ''))) return action({ notes: [noSystem] });
   const namespace = await MountNamespace.open();
   try {
-    const search = await findRoot(parts, namespace);
-    if (search.root === undefined) return await otherwise(search.notes);
-    return await withRoot(parts, options, search, namespace, action);
+    return await action(await findRoot(parts, namespace), namespace);
   } finally {
     await namespace.close();
   }
@@ -81,13 +93,13 @@ const noSystem = 'no operating system was found on it';
 async function withRoot<T>(
   parts: readonly SystemPart[],
   options: SystemOptions,
-  search: FoundRoot,
+  search: FoundSystem,
   namespace: MountNamespace,
   action: (system: OpenSystem) => Promise<T>,
 ): Promise<T> {
   const { root, system } = search;
   const fstab = parseFstab(system.fstab ?? '');
-  const others = options.rootOnly === true ? [] : parts.filter((part) => part !== root && part.entry !== undefined);
+  const others = parts.filter((part) => part !== root && part.entry !== undefined);
   const placed = others
     .map((part) => ({ part, mountPoint: mountPointOf(part.entry as TableEntry, part.fs, fstab) }))
     .filter(
@@ -135,16 +147,17 @@ async function withRoot<T>(
   }
 }
 
-interface FoundRoot {
+interface FoundSystem {
   readonly root: SystemPart;
   readonly system: SystemInfo;
   readonly notes: readonly string[];
 }
 
-type RootSearch = FoundRoot | { readonly root?: undefined; readonly notes: readonly string[] };
+/** `notes` say what could not be looked into, each a sentence. */
+export type SystemSearch = FoundSystem | { readonly root?: undefined; readonly notes: readonly string[] };
 
 /** The part whose type says root comes first, then the one that a system was found in. */
-async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace): Promise<RootSearch> {
+async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace): Promise<SystemSearch> {
   const notes: string[] = [];
   const found: { part: SystemPart; system: SystemInfo }[] = [];
   for (const part of parts.filter(({ fs }) => mountable.has(fs?.type ?? ''))) {

@@ -2,7 +2,6 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { IoError, MissingToolError } from '../errors.ts';
 import { isMissing } from './sysfs.ts';
 
@@ -51,6 +50,7 @@ export class ImageToolError extends IoError {
 /** What the tool wrote to its standard output, at most 4 MiB. @throws MissingToolError, ImageToolError */
 export async function runTool(tool: ToolName, args: readonly string[], doing: string): Promise<string> {
   const path = await findTool(tool);
+  const { execa } = await import('execa');
   const result = await execa(path, args, { reject: false, stdin: 'ignore', env: { LC_ALL: 'C.UTF-8' }, maxBuffer: 4 << 20 });
   if (!result.failed) return result.stdout;
   const said = result.stderr.trim().replace(new RegExp(`^${tool}: `), '');

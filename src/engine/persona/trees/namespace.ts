@@ -4,7 +4,7 @@
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { ToolFailedError } from '../errors.ts';
 import { missingTool } from './tool.ts';
@@ -76,7 +76,9 @@ export class MountNamespace {
       await this.run(['mount', '-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
     }
     const place = `${base}/${this.#places++}`;
-    await this.run(['mkdir', place]);
+    await mkdir(this.path(place)).catch((error: NodeJS.ErrnoException) => {
+      throw new ToolFailedError('mkdir', [place], String(error.code), error.message, error);
+    });
     return place;
   }
 

@@ -1,6 +1,5 @@
 /** Runs a system tool; what fails is a typed error with the tool's own message. */
 import { createHash } from 'node:crypto';
-import { execa } from 'execa';
 import { MissingToolError } from '../../errors.ts';
 import { ToolFailedError } from '../errors.ts';
 
@@ -34,6 +33,7 @@ export function missingTool(tool: string): MissingToolError {
  * @throws MissingToolError, ToolFailedError
  */
 export async function runTool(tool: string, args: readonly string[], options: ToolOptions = {}): Promise<Uint8Array> {
+  const { execa } = await import('execa');
   const result = await execa(tool, args, {
     reject: false,
     encoding: 'buffer',
@@ -62,6 +62,7 @@ export async function runTool(tool: string, args: readonly string[], options: To
  * @throws MissingToolError, ToolFailedError
  */
 export async function hashOutput(tool: string, args: readonly string[], options: Pick<ToolOptions, 'env'> = {}): Promise<string> {
+  const { execa } = await import('execa');
   const child = execa(tool, args, {
     reject: false,
     encoding: 'buffer',
