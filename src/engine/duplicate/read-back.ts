@@ -2,26 +2,48 @@
 import type { ByteRange, CacheBypass, GuardedTarget, ImageSource, ReadBack } from '../image/contract.ts';
 import { end } from '../image/contract.ts';
 import { isMediumError } from '../image/errors.ts';
-import type { CopyOptions } from '../lanes/copy.ts';
 import type { DigestLog } from '../lanes/digests.ts';
 import { firstDifference } from '../lanes/read-back.ts';
 import { allocationOf } from './contents.ts';
 import { TargetDiffersError } from './errors.ts';
 import type { ClonePlan } from './plan.ts';
+import type { TargetEvents } from './target-events.ts';
 
-export interface ReadBackRequest extends CopyOptions {
+export interface VerifyCopyRequest {
   readonly plan: ClonePlan;
   readonly source: ImageSource;
   readonly target: GuardedTarget;
   readonly digests: DigestLog;
+  readonly events: TargetEvents;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** @throws TargetDiffersError with the first differing bytes, the part that they belong to, and what stands there */
-export async function readBackCopy({ plan, source, target, digests, ...options }: ReadBackRequest): Promise<CacheBypass> {
+export async function verifyCopy(request: VerifyCopyRequest): Promise<CacheBypass> {
+  const { events } = request;
+  events.phase('verify', 'Reading back');
+  const bypass = await readBackCopy(request);
+  if (bypass === 'none') {
+    events.warning(
+      'not verified past the cache: the kernel would not let go of its cached pages, so the read-back may have come from memory',
+    );
+  }
+  return bypass;
+}
+
+async function readBackCopy({ plan, source, target, digests, events, signal }: VerifyCopyRequest): Promise<CacheBypass> {
+  let total = 0;
+  for (const { length } of digests) total += length;
+  let done = 0;
+  const onChunk = (bytes: number): void => {
+    done += bytes;
+    events.progress('verify', done, total);
+  };
   const holes = (await allocationOf(target)).zero;
+  const isHole = (range: ByteRange): boolean => holes.covers(range);
   const medium = await target.readBack();
   try {
-    const chunk = await firstDifference(medium, digests, { ...options, isHole: (range) => holes.covers(range) });
+    const chunk = await firstDifference(medium, digests, { isHole, onChunk, ...(signal === undefined ? {} : { signal }) });
     if (chunk === undefined) return medium.bypass;
     throw differs(plan, target.name, await differenceIn(chunk, source, medium));
   } finally {
