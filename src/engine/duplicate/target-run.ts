@@ -28,7 +28,7 @@ import { verifyCopy } from './read-back.ts';
 import { type CloneResult, type Damage, noDamage } from './result.ts';
 import type { Resumption } from './resume.ts';
 import { openRunJournal, removeRunJournal } from './run-journal.ts';
-import { giveBack, setAside } from './set-aside.ts';
+import { SetAside } from './set-aside.ts';
 import { commitTable, raiseFence } from './table-writes.ts';
 import { TargetEvents } from './target-events.ts';
 import { tasksOf } from './tasks.ts';
@@ -70,6 +70,7 @@ export class TargetRun {
   readonly #target: GuardedTarget;
   readonly #events: TargetEvents;
   readonly #regions: WatchedRegions;
+  readonly #setAside: SetAside;
   readonly #options: TargetRunOptions;
   readonly #begun = performance.now();
   #resumption: Resumption | undefined;
@@ -88,6 +89,7 @@ export class TargetRun {
     this.#events = new TargetEvents(plan.target.path, options.several, options.onEvent);
     this.#regions = new WatchedRegions(disk);
     this.#target = guard(disk, plan.regions);
+    this.#setAside = new SetAside(this.#target);
     this.#sets = plan;
     this.#checkpoints = this.#checkpointsFor(undefined);
   }
@@ -101,7 +103,7 @@ export class TargetRun {
     await this.#regions.watch(standing);
     this.#resumption = await openRunJournal(plan, this.#events);
     this.#checkpoints = this.#checkpointsFor(this.#resumption);
-    if (!plan.delta) await setAside(this.#target, plan.copy);
+    if (!plan.delta && this.#disk.reserve !== undefined) await this.#setAside.reserve(plan.copy);
     this.#oldHead = await keepOldHead(this.#disk, plan);
     this.#options.signal?.throwIfAborted();
     this.#events.phase('fence', 'Fencing the target: from here on it does not boot until everything is done');
@@ -143,7 +145,7 @@ export class TargetRun {
   async finish(): Promise<CloneResult> {
     const { plan } = this;
     this.#events.phase('flush', 'Waiting until everything is on stable storage');
-    await giveBack(this.#target, plan.copy, this.#holes);
+    await this.#setAside.giveBack();
     await this.#checkpoints.finish();
     const { sums } = this.sink;
     const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
@@ -219,6 +221,7 @@ export class TargetRun {
       ...(resumption?.durable === undefined ? {} : { durable: resumption.durable }),
       compares: (range) => plan.delta || resumption?.isDirty(range) === true,
       isHole: (range) => this.#holes.covers(range),
+      onUnwritten: this.#setAside.unwritten,
       skipBad: plan.readErrors === 'skip',
       onPiece: (record) => this.#checkpoints.add(record),
     });

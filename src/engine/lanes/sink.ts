@@ -25,6 +25,8 @@ export interface SinkOptions {
   readonly durable?: DurablePieces;
   /** Whether the range read as zeros before the copy began, so that zeros need not be written there. */
   readonly isHole?: (range: ByteRange) => boolean;
+  /** Called with zeros that stand on the target without having been written: they need no space there. Never with what is written later. */
+  readonly onUnwritten?: (range: ByteRange) => void;
   /** Bytes of the source that cannot be read keep what the target has there; otherwise they become zeros. */
   readonly skipBad?: boolean;
   /** Called when a piece stands on the target as the source has it; it is not flushed yet. */
@@ -113,6 +115,7 @@ export class Sink {
   #resume(record: DigestRecord): void {
     this.#sums.resumed += record.length;
     this.digests.add(record);
+    if (record.digest === undefined) this.#options.onUnwritten?.(record);
   }
 
   async #data(piece: ByteRange, bytes: Uint8Array, whole: boolean): Promise<void> {
@@ -134,7 +137,8 @@ export class Sink {
       const size = run.end - run.start;
       if (run.zero) {
         const range = { offset: offset + run.start, length: size };
-        if (this.#options.isHole?.(range) !== true) await this.#target.zero(range.offset, size);
+        if (this.#options.isHole?.(range) === true) this.#options.onUnwritten?.(range);
+        else await this.#target.zero(range.offset, size);
         this.#sums.zeroed += size;
       } else {
         await this.#target.write(bytes.subarray(run.start, run.end), offset + run.start);
