@@ -7,7 +7,7 @@ import { isZero } from '../lanes/zeros.ts';
 import type { UsedBlocks } from '../layout/contract.ts';
 import { usedBlocks } from '../layout/filesystems.ts';
 import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
-import type { Part } from './disk.ts';
+import type { PartPlace } from './disk.ts';
 
 /** Bytes of a range of the source, at their offsets on the disk. The three sets are disjoint. */
 export interface Contents {
@@ -50,7 +50,7 @@ export interface ContentsOptions {
 
 export async function contentsOf(
   image: ImageSource,
-  part: Part,
+  part: PartPlace,
   allocation: Allocation,
   options: ContentsOptions,
 ): Promise<Contents> {

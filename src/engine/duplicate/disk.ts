@@ -17,6 +17,9 @@ import { findRegions } from '../profile/carriers/find.ts';
 import type { Region } from '../protect/region.ts';
 import { findSystem, type OpenWindow, systemParts } from './system.ts';
 
+/** Where a part stands and what is in it. */
+export type PartPlace = Pick<Part, 'range' | 'label' | 'fs'>;
+
 /** A partition, or the whole of a disk without a table (number 0). */
 export interface Part {
   readonly number: number;
@@ -54,6 +57,8 @@ export interface SurveyOptions {
   readonly kinds?: ReadonlyMap<number, PartKind>;
   /** Sectors that cannot be read are no reason to give up. */
   readonly tolerant?: Pick<SourceReaderOptions, 'openDirect'>;
+  /** Told before their files are looked into, which is mostly waiting for other programs. */
+  readonly onParts?: (parts: readonly PartPlace[]) => void;
 }
 
 /** @throws CorruptInputError for a table that cannot be trusted, ImageIoError */
@@ -61,6 +66,7 @@ export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}
   const { tolerant } = options;
   const { table, tableNotes, regions } = tolerant === undefined ? await tableOf(image) : await whatIsLeftOf(image, tolerant);
   const found = await findParts(image, table, tolerant);
+  options.onParts?.(found);
   const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
   const fstab = parseFstab(system?.fstab ?? '');
   const parts = found.map(({ note: _, ...part }) => {

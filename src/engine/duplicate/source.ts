@@ -10,6 +10,7 @@ import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
+import { ContentsAhead } from './contents-ahead.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
 import { loadersOn } from './loaders.ts';
 import { pastCache } from './past-cache.ts';
@@ -57,36 +58,36 @@ export async function withSource<T>(
     const windows = lookInside && process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
     const past = pastCache(image, identity, knownBad);
-    const disk = await surveyDisk(readable, {
-      ...windows,
-      kinds: request.kindOverrides,
-      ...(tolerant ? { tolerant: past } : {}),
-    });
-    refuseSource(disk);
-    refuseUnknownParts(disk, request.kindOverrides);
     const allocated = await allocationOf(image);
     // ddrescue leaves holes where it could not read: they are no zeros.
     const allocation = { data: allocated.data.union(knownBad), zero: allocated.zero.subtract(knownBad) };
-    const { table } = disk;
+    const { only, skip } = request.kinds;
     const options = { exact: request.exact, inconsistent: writers.length > 0, tolerant };
-    // By place: a target may number or cut a part differently.
-    const seen = new Map<string, Contents>();
-    return await action({
-      image,
-      disk,
-      writers,
-      allocation,
-      loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
-      knownBad,
-      ...(stamp === undefined ? {} : { stamp }),
-      past,
-      async contentsOf(part) {
-        const place = `${part.range.offset}+${part.range.length}`;
-        const known = seen.get(place) ?? (await contentsOf(readable, part, allocation, options));
-        seen.set(place, known);
-        return known;
-      },
-    });
+    const contents = new ContentsAhead((part) => contentsOf(readable, part, allocation, options));
+    try {
+      const disk = await surveyDisk(readable, {
+        ...windows,
+        kinds: request.kindOverrides,
+        ...(tolerant ? { tolerant: past } : {}),
+        ...(only === undefined && skip === undefined ? { onParts: (parts) => contents.begin(parts) } : {}),
+      });
+      refuseSource(disk);
+      refuseUnknownParts(disk, request.kindOverrides);
+      const { table } = disk;
+      return await action({
+        image,
+        disk,
+        writers,
+        allocation,
+        loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
+        knownBad,
+        ...(stamp === undefined ? {} : { stamp }),
+        past,
+        contentsOf: (part) => contents.of(part),
+      });
+    } finally {
+      await contents.stop();
+    }
   } finally {
     await image.close();
   }
