@@ -105,6 +105,7 @@ class Run {
     let failure: { readonly error: unknown } | undefined;
     try {
       await this.#copy(runs);
+      for (const run of runs) if (run.sink.error === undefined) await run.readHead();
       await this.#reader.settle();
       await checkUnchanged(this.#first.preconditions.source);
     } catch (error) {

@@ -79,6 +79,7 @@ export class TargetRun {
   /** What read as zeros before the copy. */
   #holes = IntervalSet.empty;
   #oldHead: Uint8Array | undefined;
+  #head: Uint8Array = new Uint8Array(0);
   #durable: DigestLog | undefined;
   #sets: Pick<ClonePlan, 'copy' | 'zero' | 'discard'>;
 
@@ -141,7 +142,12 @@ export class TargetRun {
     return this.#durable;
   }
 
-  /** When everything was copied: read back, persona, commit. */
+  /** Part of the copy, though it is written last: what is withheld must be of the same state of the source as the rest. */
+  async readHead(): Promise<void> {
+    this.#head = await readHead(this.#options.reader, this.plan, this.#oldHead);
+  }
+
+  /** When everything was copied, the head was read, and the source is still what it was: read back, persona, commit. */
   async finish(): Promise<CloneResult> {
     const { plan } = this;
     this.#events.phase('flush', 'Waiting until everything is on stable storage');
@@ -149,7 +155,6 @@ export class TargetRun {
     await this.#checkpoints.finish();
     const { sums } = this.sink;
     const verified = plan.verify || sums.resumed > 0 ? await this.#verify() : 'skipped';
-    const head = await readHead(this.#options.reader, plan, this.#oldHead);
     // Before anybody writes to the copied file systems: then the bytes are still those of the files that they are of on the source.
     // Nobody writes to a disk without a table, and it shows its files only when its head is there.
     const early = plan.withheld === 0 ? await this.#damage() : undefined;
@@ -159,7 +164,7 @@ export class TargetRun {
         throw error;
       throw new DamagedCopyError(plan, early, error);
     });
-    await this.#commit(head);
+    await this.#commit();
     const unreadable = early ?? (await this.#damage());
     return {
       runId: plan.runId,
@@ -258,10 +263,10 @@ export class TargetRun {
     return damage;
   }
 
-  async #commit(head: Uint8Array): Promise<void> {
+  async #commit(): Promise<void> {
     this.#events.phase('commit', 'Committing');
     this.#options.signal?.throwIfAborted();
-    await releaseHead(this.#target, head);
+    await releaseHead(this.#target, this.#head);
     await commitTable(this.#target, this.plan);
   }
 
