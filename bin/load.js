@@ -14,7 +14,8 @@ function load(file, cache) {
   if (compileCache !== undefined && compileCache().status !== Module.constants.compileCacheStatus.DISABLED) {
     return { exports: require(file) };
   }
-  const script = new Script(Module.wrap(readFileSync(file, 'utf8')), {
+  // ASCII, as the build makes it.
+  const script = new Script(Module.wrap(readFileSync(file, 'latin1')), {
     filename: file,
     ...(existsSync(cache) ? { cachedData: readFileSync(cache) } : {}),
   });

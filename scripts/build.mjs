@@ -1,7 +1,7 @@
 // Bundles the command line into dist/: one file with everything, of which a command loads its part, and beside it the code that
 // V8 makes of what every start needs.
 import { spawnSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -31,6 +31,10 @@ await build({
   banner: { js: "const __doppelUrl=require('node:url').pathToFileURL(__filename).href;" },
   logLevel: 'warning',
 });
+// Plain ASCII loads without being decoded; esbuild leaves but regular expressions as they were.
+const bundle = join(root, 'dist/doppel.cjs');
+const code = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+writeFileSync(bundle, readFileSync(bundle, 'utf8').replace(/[^\0-\x7f]/g, code));
 writeFileSync(join(root, 'dist/commands.cjs'), "exports.COMMANDS = require('./doppel.cjs').commands();\n");
 
 // The manifest saves loading every command for --help and for finding one.
