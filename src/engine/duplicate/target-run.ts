@@ -9,7 +9,6 @@ import type { DigestLog } from '../lanes/digests.ts';
 import { Sink } from '../lanes/sink.ts';
 import type { SourceReader } from '../lanes/source-reader.ts';
 import { openTarget } from '../layout/part-of-disk.ts';
-import { encodeBundle } from '../profile/bundle.ts';
 import { regionWriter, writeContainer } from '../profile/container-write.ts';
 import type { Bundle } from '../profile/model.ts';
 import { guard } from '../protect/guard.ts';
@@ -210,6 +209,7 @@ export class TargetRun {
   async #writeProfile(region: Region, bundle: Bundle): Promise<void> {
     // The plan has made sure that what is there may be replaced, damaged or not.
     const options = { targetId: bundle.targetId, replaceTarget: true, replaceDamaged: true };
+    const { encodeBundle } = await import('../profile/bundle.ts');
     await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), options);
   }
 
