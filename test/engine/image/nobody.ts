@@ -3,9 +3,11 @@ import { createRequire } from 'node:module';
 
 const NOBODY = 65_534;
 
-/** What the engine loads at first use is loaded before, as the folder of this project may be closed to others. */
+const libc = new URL('../../../src/engine/native/libc.ts', import.meta.url);
+
+/** What that loads at first use is loaded before, in its name: the folder of this project may be closed to others. */
 export function becomeNobody(): void {
-  createRequire(import.meta.url)('koffi');
+  createRequire(libc)('koffi');
   process.setgroups?.([]);
   process.setgid?.(NOBODY);
   process.setuid?.(NOBODY);
