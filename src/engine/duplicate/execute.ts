@@ -1,6 +1,7 @@
 /** Carries plans out: one read of the source goes to all targets. What fails on one target does not keep the others. */
 import { DoppelError } from '../errors.ts';
-import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
+import { type EngineEvent, ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
+import type { ImageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
@@ -14,6 +15,7 @@ import { readerFor } from './reader.ts';
 import { mapOf, writeRescueMap } from './rescue-map.ts';
 import type { CloneOutcome, CloneResult } from './result.ts';
 import { startTarget, type TargetRun } from './target-run.ts';
+import { readHead } from './withheld.ts';
 
 export interface ExecuteOptions extends RunOptions {
   /** Milliseconds between two entries of the journal; 5000 when absent. */
@@ -43,7 +45,9 @@ export async function executeClones(
   try {
     await recheckOne('source', first.preconditions.source, source, pastCache(source, first.source, IntervalSet.empty));
     const { source: identity, knownBad, readErrors: policy } = first;
-    const reader = readerFor(source, { identity, knownBad, policy });
+    const { onEvent = ignoreEvents } = options;
+    const onAgain = (places: number, tried: boolean): void => onEvent(again(identity, places, tried));
+    const reader = readerFor(source, { identity, knownBad, policy, onAgain });
     try {
       return await new Run(plans, first, source, reader, options).outcomes();
     } finally {
@@ -52,6 +56,12 @@ export async function executeClones(
   } finally {
     await source.close();
   }
+}
+
+/** What could not be read is tried once more, or there is too much of it. */
+function again({ path }: ImageIdentity, places: number, tried: boolean): EngineEvent {
+  if (tried) return { type: 'phase', phase: 'again', title: 'Trying once more what could not be read' };
+  return { type: 'warning', message: `${path} could not be read at ${places} places: too many to try them once more` };
 }
 
 class Run {
@@ -105,7 +115,9 @@ class Run {
     let failure: { readonly error: unknown } | undefined;
     try {
       await this.#copy(runs);
-      for (const run of runs) if (run.sink.error === undefined) await run.readHead();
+      const head = await readHead(this.#reader, Math.max(...runs.map(({ plan }) => plan.withheld)));
+      for (const run of runs) run.takeHead(head);
+      this.#tellRecovered();
       await this.#reader.settle();
       await checkUnchanged(this.#first.preconditions.source);
     } catch (error) {
@@ -135,10 +147,17 @@ class Run {
     const { signal } = this.#options;
     await copyBlocks(
       blocksOf(runs.map((run) => run.tasks)),
-      this.#reader.read,
+      this.#reader,
       runs.map((run) => run.sink),
       { onChunk, ...(signal === undefined ? {} : { signal }) },
     );
+  }
+
+  #tellRecovered(): void {
+    const { recovered } = this.#reader;
+    if (recovered === 0) return;
+    const message = `${recovered} bytes of ${this.#first.source.path} could not be read at first, and then could`;
+    this.#onEvent({ type: 'warning', message });
   }
 
   #tellDropped(run: TargetRun, told: Set<TargetRun>): void {

@@ -1,9 +1,10 @@
 /** The reader of a source: what becomes of sectors that fail is decided in one place, for the copy and for its verification. */
+import { type ByteRange, end } from '../image/contract.ts';
 import type { ImageIdentity } from '../image/identity.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
 import { withUnreadable } from '../image/unreadable.ts';
-import { type ReadErrorPolicy, SourceReader } from '../lanes/source-reader.ts';
+import { type ReadErrorPolicy, SourceReader, type SourceReaderOptions } from '../lanes/source-reader.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 import { pastCache } from './past-cache.ts';
 
@@ -12,12 +13,27 @@ export interface ReaderOptions {
   /** What a map file says to be lost. */
   readonly knownBad: IntervalSet;
   readonly policy: ReadErrorPolicy;
+  readonly onAgain?: SourceReaderOptions['onAgain'];
 }
 
-export function readerFor(source: OpenImage, { identity, knownBad, policy }: ReaderOptions): SourceReader {
+export function readerFor(source: OpenImage, { identity, knownBad, policy, onAgain }: ReaderOptions): SourceReader {
   return new SourceReader(withUnreadable(source, [...knownBad]), {
     policy,
     checkWhole: () => refuseShrunk(identity.path),
+    lostIn: (range) => touchedBy(range, knownBad),
+    ...(onAgain === undefined ? {} : { onAgain }),
     ...pastCache(source, identity, knownBad),
   });
+}
+
+/** The ranges of the set that share a byte with `range`; the set may be large. */
+function touchedBy(range: ByteRange, set: IntervalSet): ByteRange[] {
+  const found: ByteRange[] = [];
+  for (let at = range.offset; at < end(range); ) {
+    const hit = set.firstTouched({ offset: at, length: end(range) - at });
+    if (hit === undefined) break;
+    found.push(hit);
+    at = end(hit);
+  }
+  return found;
 }

@@ -32,7 +32,7 @@ import { commitTable, raiseFence } from './table-writes.ts';
 import { TargetEvents } from './target-events.ts';
 import { tasksOf } from './tasks.ts';
 import { WatchedRegions } from './watched-regions.ts';
-import { keepOldHead, readHead, releaseHead } from './withheld.ts';
+import { type Head, headFor, keepOldHead, releaseHead } from './withheld.ts';
 
 export interface TargetRunOptions {
   readonly source: ImageSource;
@@ -141,12 +141,12 @@ export class TargetRun {
     return this.#durable;
   }
 
-  /** Part of the copy, though it is written last: what is withheld must be of the same state of the source as the rest. */
-  async readHead(): Promise<void> {
-    this.#head = await readHead(this.#options.reader, this.plan, this.#oldHead);
+  /** The first bytes of the source, as far as they are withheld: written last, but of the same state of the source as the rest. */
+  takeHead(head: Head): void {
+    this.#head = headFor(this.plan, head, this.#oldHead);
   }
 
-  /** When everything was copied, the head was read, and the source is still what it was: read back, persona, commit. */
+  /** When everything was copied, the head was taken, and the source is still what it was: read back, persona, commit. */
   async finish(): Promise<CloneResult> {
     const { plan } = this;
     this.#events.phase('flush', 'Waiting until everything is on stable storage');

@@ -1,5 +1,6 @@
 /** The first bytes of a disk without a table: its file system is not found as long as they are withheld, so they come last. */
-import { end, type GuardedTarget, type ImageSource } from '../image/contract.ts';
+import { type ByteRange, end, type GuardedTarget, type ImageSource } from '../image/contract.ts';
+import { within } from '../lanes/ranges.ts';
 import type { SourceReader } from '../lanes/source-reader.ts';
 import type { ClonePlan } from './plan.ts';
 import { confirm } from './table-writes.ts';
@@ -14,12 +15,26 @@ export async function keepOldHead(target: ImageSource, { withheld, readErrors }:
   return old;
 }
 
-/** What the source has there; where it cannot be read, what the target had, or zeros. @throws as the reader's policy says */
-export async function readHead(reader: SourceReader, { withheld }: Withheld, old: Uint8Array | undefined): Promise<Uint8Array> {
-  const head = new Uint8Array(withheld);
-  if (withheld === 0) return head;
-  const bad = await reader.read(head, 0, [{ offset: 0, length: withheld }]);
-  for (const range of bad) head.set(old?.subarray(range.offset, end(range)) ?? [], range.offset);
+/** The first bytes of the source; those that are `bad` could not be read and are zeros in `bytes`. */
+export interface Head {
+  readonly bytes: Uint8Array;
+  readonly bad: readonly ByteRange[];
+}
+
+/** The first `length` bytes. @throws as the reader's policy says */
+export async function readHead(reader: SourceReader, length: number): Promise<Head> {
+  const bytes = new Uint8Array(length);
+  const range = { offset: 0, length };
+  const lost = length === 0 ? [] : await reader.read(bytes, 0, [range]);
+  return { bytes, bad: lost.length === 0 ? [] : await reader.readAgain(bytes, 0, lost) };
+}
+
+/** What one target gets of it: `old`, where the target keeps what it had. */
+export function headFor({ withheld }: Withheld, { bytes, bad }: Head, old: Uint8Array | undefined): Uint8Array {
+  const head = bytes.slice(0, withheld);
+  if (old === undefined) return head;
+  for (const range of within({ offset: 0, length: withheld }, bad))
+    head.set(old.subarray(range.offset, end(range)), range.offset);
   return head;
 }
 

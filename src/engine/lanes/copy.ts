@@ -1,6 +1,7 @@
 /** The copier: every block is read once and goes to all targets; a target that fails is dropped, the others go on. */
+import { alignedBuffers } from '../image/aligned.ts';
 import type { ByteRange } from '../image/contract.ts';
-import type { Block } from './blocks.ts';
+import { type Block, CHUNK } from './blocks.ts';
 import { inLanes } from './lanes.ts';
 import { merged } from './ranges.ts';
 import type { Sink } from './sink.ts';
@@ -9,6 +10,13 @@ export interface CopyOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes of each piece of work when it is done, summed over the targets. */
   readonly onChunk?: (bytes: number) => void;
+}
+
+/** Where blocks come from. */
+export interface BlockReader {
+  readonly read: ReadRanges;
+  /** Reads once more what `read` could not, when everything else was read. */
+  readonly readAgain: ReadRanges;
 }
 
 /**
@@ -23,20 +31,46 @@ export type ReadRanges = (into: Uint8Array, offset: number, ranges: readonly Byt
  */
 export async function copyBlocks(
   blocks: AsyncIterable<Block>,
-  read: ReadRanges,
+  reader: BlockReader,
   sinks: readonly Sink[],
   options: CopyOptions = {},
 ): Promise<void> {
+  const lost: LostBlock[] = [];
   await inLanes(
     blocks,
     async ({ offset, work }, buffer) => {
       if (sinks.every((sink) => sink.error !== undefined)) throw sinks[0]?.error;
       const ranges = merged(sinks.flatMap((sink, index) => sink.wanted(work[index] ?? [])));
-      const bad = ranges.length === 0 ? [] : await read(buffer, offset, ranges);
+      const bad = ranges.length === 0 ? [] : await reader.read(buffer, offset, ranges);
+      if (bad.length > 0) lost.push({ offset, work: sinks.map((sink, index) => sink.lostOf(work[index] ?? [], bad)) });
       await Promise.all(sinks.map((sink, index) => sink.take(work[index] ?? [], { bytes: buffer, offset, bad })));
       options.onChunk?.(work.flat().reduce((sum, { length }) => sum + length, 0));
     },
     options.signal,
   );
+  await takeLost(lost, reader, sinks, options.signal);
   if (sinks.length > 0 && sinks.every((sink) => sink.error !== undefined)) throw sinks[0]?.error;
+}
+
+/** What could not be read of one block, by the number of the target. */
+interface LostBlock {
+  readonly offset: number;
+  readonly work: readonly (readonly ByteRange[])[];
+}
+
+/** One after the other, in the order of the disk: so a failing medium is treated gently. */
+async function takeLost(
+  lost: readonly LostBlock[],
+  reader: BlockReader,
+  sinks: readonly Sink[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (lost.length === 0) return;
+  const [buffer] = alignedBuffers(1, CHUNK) as [Uint8Array];
+  for (const { offset, work } of lost.toSorted((a, b) => a.offset - b.offset)) {
+    signal?.throwIfAborted();
+    if (sinks.every((sink) => sink.error !== undefined)) return;
+    const bad = await reader.readAgain(buffer, offset, merged(work.flat()));
+    await Promise.all(sinks.map((sink, index) => sink.takeLost(work[index] ?? [], { bytes: buffer, offset, bad })));
+  }
 }

@@ -12,6 +12,27 @@ export function merged(ranges: readonly ByteRange[]): ByteRange[] {
   return result;
 }
 
+/** What is left of `ranges`; both are in ascending order, without overlaps. */
+export function subtract(ranges: readonly ByteRange[], holes: readonly ByteRange[]): ByteRange[] {
+  let next = 0;
+  return ranges.flatMap((range) => {
+    while (next < holes.length && end(holes[next] as ByteRange) <= range.offset) next++;
+    let stop = next;
+    while (stop < holes.length && (holes[stop] as ByteRange).offset < end(range)) stop++;
+    return without(range, holes.slice(next, stop));
+  });
+}
+
+/** The bytes of `range` that are in `others`, in their order. */
+export function within(range: ByteRange, others: readonly ByteRange[]): ByteRange[] {
+  return others
+    .filter((each) => overlaps(each, range))
+    .map((each) => {
+      const offset = Math.max(range.offset, each.offset);
+      return { offset, length: Math.min(end(range), end(each)) - offset };
+    });
+}
+
 /** What is left of `range`; `holes` are in ascending order. */
 export function without(range: ByteRange, holes: readonly ByteRange[]): ByteRange[] {
   const rest: ByteRange[] = [];

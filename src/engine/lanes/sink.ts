@@ -5,7 +5,7 @@ import { end, overlaps } from '../image/contract.ts';
 import { CHUNK, type Task } from './blocks.ts';
 import { DigestLog, type DigestRecord, digestOf } from './digests.ts';
 import { LANES } from './lanes.ts';
-import { without } from './ranges.ts';
+import { within, without } from './ranges.ts';
 import { isZero, runsOf } from './zeros.ts';
 
 /** Differences are written in multiples of this. */
@@ -77,12 +77,29 @@ export class Sink {
     return tasks.filter((task) => task.action === 'copy' && this.#unread(task) === undefined);
   }
 
-  /** Carries the tasks out. Never rejects: what goes wrong is `error`. */
+  /** What these tasks miss when `bad` cannot be read; they leave it for `takeLost`. */
+  lostOf(tasks: readonly Task[], bad: readonly ByteRange[]): ByteRange[] {
+    return this.wanted(tasks).flatMap((range) => within(range, bad));
+  }
+
+  /** Carries the tasks out, but for what is `bad`. Never rejects: what goes wrong is `error`. */
   async take(tasks: readonly Task[], block: ReadBlock): Promise<void> {
+    await this.#each(tasks, (task) => this.#takeOne(task, block));
+  }
+
+  /** Takes what `take` had to leave; `bad` is what could not be read in the end. Never rejects. */
+  async takeLost(pieces: readonly ByteRange[], { bytes, offset, bad }: ReadBlock): Promise<void> {
+    await this.#each(pieces, async (piece) => {
+      const rest = this.#options.skipBad === true ? without(piece, bad) : [piece];
+      for (const part of rest) await this.#data(part, bytes.subarray(part.offset - offset, end(part) - offset), false);
+    });
+  }
+
+  async #each<T>(items: readonly T[], step: (item: T) => Promise<void>): Promise<void> {
     try {
-      for (const task of tasks) {
+      for (const item of items) {
         if (this.error !== undefined) return;
-        await this.#takeOne(task, block);
+        await step(item);
       }
     } catch (error) {
       this.error ??= error;
@@ -101,9 +118,8 @@ export class Sink {
     if (durable !== undefined) return this.#resume(durable);
     const at = (range: ByteRange): Uint8Array => bytes.subarray(range.offset - offset, end(range) - offset);
     if (!bad.some((range) => overlaps(range, task))) return this.#data(task, at(task), true);
-    const rest = this.#options.skipBad === true ? without(task, bad) : [task];
-    // Not told to anybody as done: a later run may be able to read it.
-    for (const piece of rest) await this.#data(piece, at(piece), false);
+    // Not told to anybody as done: a later run may be able to read the rest.
+    for (const piece of without(task, bad)) await this.#data(piece, at(piece), false);
   }
 
   /** A piece that is durable and need not even be read. */

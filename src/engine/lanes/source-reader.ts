@@ -1,11 +1,13 @@
 /**
  * Reads blocks of a source, also of one that fails: what cannot be read is narrowed down to single sectors, tried again, and
- * either ends the copy or is noted. Offsets and lengths are bytes.
+ * either ends the copy or is noted, and tried once more when all the rest was read. Offsets and lengths are bytes.
  */
-import { IoError } from '../errors.ts';
+import { setTimeout } from 'node:timers/promises';
 import { type ByteRange, end, type ImageSource, type ReadBack } from '../image/contract.ts';
 import { isMediumError } from '../image/errors.ts';
-import { merged } from './ranges.ts';
+import { SourceGoneError, SourceUnreadableError } from './errors.ts';
+import { merged, subtract, without } from './ranges.ts';
+import { MOST_PLACES, SecondTry } from './second-try.ts';
 
 /** What becomes of sectors that cannot be read: the copy fails, they become zeros, or they keep what the target has there. */
 export const readErrorPolicies = ['fail', 'zero', 'skip'] as const;
@@ -20,6 +22,12 @@ export interface SourceReaderOptions {
   readonly openDirect?: () => Promise<Pick<ReadBack, 'read' | 'close'>>;
   /** Throws when the source is known not to be whole any more; asked when much in a row cannot be read, and after the last read. */
   readonly checkWhole?: () => Promise<void>;
+  /** What of a range is known to be lost for ever (ascending): nobody tries it again. */
+  readonly lostIn?: (range: ByteRange) => readonly ByteRange[];
+  /** Called before anything is tried once more, with the number of places; `tried` is false when they are too many. */
+  readonly onAgain?: (places: number, tried: boolean) => void;
+  /** Milliseconds without an error before anything is tried once more; 2000 when absent. */
+  readonly patience?: number;
 }
 
 /** Ranges as near to each other as this are read in one go. */
@@ -28,61 +36,49 @@ const READ_THROUGH = 32 << 10;
 const ATTEMPTS = 3;
 /** In a longer run of sectors that cannot be read each is tried only once. */
 const LONG_RUN = 64 << 10;
+/** Milliseconds in which a connection or a drive may come to itself. */
+const PATIENCE = 2000;
 /** After so many bytes in a row that cannot be read the source is asked whether it is still there. */
 const SUSPICIOUS = 1 << 20;
-
-/** A sector cannot be read, and that ends the copy. */
-export class SourceUnreadableError extends IoError {
-  constructor(source: string, range: ByteRange, sectorSize: number, cause: unknown) {
-    super(
-      `${range.length} bytes at byte ${range.offset} (sector ${Math.floor(range.offset / sectorSize)}) of ${source} cannot be read`,
-      {
-        code: 'SOURCE_UNREADABLE',
-        todo:
-          'The medium or its cable is failing (dmesg tells more). Either rescue it with ddrescue first and clone its image with --source-map, ' +
-          'or run the same command with --on-read-error zero: what cannot be read is left out then, and you are told whose it was.',
-        data: { source, ...range },
-        cause,
-      },
-    );
-  }
-}
-
-/** Every read fails: the source has vanished, and nothing is to be made up in its place. */
-export class SourceGoneError extends IoError {
-  constructor(source: string, offset: number, cause: unknown) {
-    super(`${source} cannot be read any more: everything around byte ${offset} fails, and so does what could be read before`, {
-      code: 'SOURCE_GONE',
-      todo: 'Check its power, cable or connection (dmesg), then run the same command again: it goes on where it was.',
-      data: { source, offset },
-      cause,
-    });
-  }
-}
 
 export class SourceReader {
   readonly #source: ImageSource;
   readonly #policy: ReadErrorPolicy;
   readonly #openDirect: SourceReaderOptions['openDirect'];
   readonly #checkWhole: SourceReaderOptions['checkWhole'];
+  readonly #lostIn: (range: ByteRange) => readonly ByteRange[];
+  readonly #onAgain: SourceReaderOptions['onAgain'];
+  readonly #patience: number;
   #direct: Promise<Pick<ReadBack, 'read' | 'close'>> | undefined;
   readonly #bad: ByteRange[] = [];
+  /** Of these, what could be read in the end. */
+  #recovered: ByteRange[] = [];
+  #lastError = 0;
+  #second: Promise<SecondTry | undefined> | undefined;
   #lastGood: number | undefined;
   #badInARow = 0;
   /** What ended the copy: another lane need not find out by itself. */
   #ended: { readonly error: unknown } | undefined;
 
   /** `close` must be called, which leaves the source open. */
-  constructor(source: ImageSource, { policy = 'fail', openDirect, checkWhole }: SourceReaderOptions = {}) {
+  constructor(source: ImageSource, options: SourceReaderOptions = {}) {
     this.#source = source;
-    this.#policy = policy;
-    this.#openDirect = openDirect;
-    this.#checkWhole = checkWhole;
+    this.#policy = options.policy ?? 'fail';
+    this.#openDirect = options.openDirect;
+    this.#checkWhole = options.checkWhole;
+    this.#lostIn = options.lostIn ?? (() => []);
+    this.#onAgain = options.onAgain;
+    this.#patience = options.patience ?? PATIENCE;
   }
 
   /** What could not be read so far, whole sectors, merged, in ascending order. */
   get bad(): readonly ByteRange[] {
-    return merged(this.#bad);
+    return subtract(merged(this.#bad), merged(this.#recovered));
+  }
+
+  /** Bytes that could not be read at first, and then could. */
+  get recovered(): number {
+    return this.#recovered.reduce((sum, { length }) => sum + length, 0);
   }
 
   /**
@@ -91,7 +87,7 @@ export class SourceReader {
    */
   readonly read = async (into: Uint8Array, offset: number, ranges: readonly ByteRange[]): Promise<readonly ByteRange[]> => {
     const bad: ByteRange[] = [];
-    const view = (range: ByteRange): Uint8Array => into.subarray(range.offset - offset, end(range) - offset);
+    const view = viewer(into, offset);
     for (const group of grouped(ranges)) {
       const first = group[0] as ByteRange;
       const whole = { offset: first.offset, length: end(group.at(-1) as ByteRange) - first.offset };
@@ -105,14 +101,45 @@ export class SourceReader {
         });
       }
     }
-    this.#bad.push(...bad);
+    for (const sector of bad) this.#bad.push(sector);
+    // Whoever was given it earlier has it; this one has not.
+    if (this.#recovered.length > 0) this.#recovered = subtract(merged(this.#recovered), merged(bad));
     return merged(bad);
   };
+
+  /**
+   * Tries once more what `read` could not read; answers what still cannot be read (and is zeros in `into`). To be called when
+   * everything else was read.
+   * @throws ImageIoError for what is no fault of a sector
+   */
+  readonly readAgain = async (into: Uint8Array, offset: number, ranges: readonly ByteRange[]): Promise<readonly ByteRange[]> => {
+    const view = viewer(into, offset);
+    this.#second ??= this.#beginAgain();
+    const second = await this.#second;
+    const good: ByteRange[] = [];
+    for (const piece of ranges.flatMap((range) => without(range, this.#lostIn(range)))) {
+      good.push(...((await second?.read(view(piece), piece)) ?? []));
+    }
+    this.#recovered.push(...good);
+    const bad = subtract(ranges, good);
+    for (const range of bad) view(range).fill(0);
+    return bad;
+  };
+
+  /** Undefined when there is nothing to be hoped for. */
+  async #beginAgain(): Promise<SecondTry | undefined> {
+    const places = merged(this.#bad).reduce((sum, range) => sum + without(range, this.#lostIn(range)).length, 0);
+    if (places === 0) return undefined;
+    this.#onAgain?.(places, places <= MOST_PLACES);
+    if (places > MOST_PLACES) return undefined;
+    await setTimeout(Math.max(0, this.#lastError + this.#patience - performance.now()));
+    return new SecondTry(await this.#past(), this.#source.sectorSize);
+  }
 
   /** After the last read: makes sure that what was bad was bad in a source that is still there. @throws SourceGoneError, and what `checkWhole` throws */
   async settle(): Promise<void> {
     await this.#checkWhole?.();
-    const last = this.#bad.at(-1);
+    const last = this.bad.at(-1);
     if (last !== undefined) await this.#checkStillThere(last, undefined);
   }
 
@@ -173,6 +200,7 @@ export class SourceReader {
     }
     into.fill(0);
     bad.push(sector);
+    this.#lastError = performance.now();
     this.#badInARow += sector.length;
     if (this.#badInARow >= SUSPICIOUS) await this.#checkStillThere(sector, cause);
   }
@@ -200,6 +228,11 @@ export class SourceReader {
       this.#openDirect?.() ?? Promise.resolve({ read: this.#source.read.bind(this.#source), close: async () => {} });
     return this.#direct;
   }
+}
+
+/** Finds ranges of the source in a buffer that begins at byte `offset` of it. */
+function viewer(bytes: Uint8Array, offset: number): (range: ByteRange) => Uint8Array {
+  return (range) => bytes.subarray(range.offset - offset, end(range) - offset);
 }
 
 function grouped(ranges: readonly ByteRange[]): ByteRange[][] {

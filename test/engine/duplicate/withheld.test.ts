@@ -5,9 +5,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { executeClones } from '../../../src/engine/duplicate/execute.ts';
 import { planClones } from '../../../src/engine/duplicate/make-plan.ts';
+import { headFor, readHead } from '../../../src/engine/duplicate/withheld.ts';
 import type { EngineEvent } from '../../../src/engine/events.ts';
+import { end } from '../../../src/engine/image/contract.ts';
+import { FileImage } from '../../../src/engine/image/file.ts';
+import { SourceReader } from '../../../src/engine/lanes/source-reader.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from '../image/conformance.ts';
+import { failingSource } from '../lanes/failing-source.ts';
 import { bytesOf } from './disk-facts.ts';
 import { attempt } from './faulty.ts';
 import { requestOf } from './requests.ts';
@@ -76,6 +81,27 @@ test('a source that is written to before its head was read is noticed, and the h
   assert.is(error?.code, 'SOURCE_CHANGED');
   assert.is(state, 'fenced');
   assert.ok(bytesOf(target, { offset: 0, length: MiB }).every((byte) => byte === 0));
+});
+
+test('what of the head cannot be read at first is tried once more; what stays bad is zeros, or what the target had', async () => {
+  const image = await FileImage.open(makeSource('failing.source'), 'read');
+  const stays = { offset: 8192, length: 512 };
+  const bad = [{ offset: 1024, length: 2048 }, stays];
+  const onAgain = (): void => void bad.splice(0, 1);
+  const reader = new SourceReader(failingSource(image, bad), { policy: 'skip', patience: 0, onAgain });
+  const head = await readHead(reader, MiB);
+  await image.close();
+  const wanted = readFileSync(at('failing.source')).subarray(0, MiB).fill(0, stays.offset, end(stays));
+  assert.equal(head.bad, [stays]);
+  assertBytes(head.bytes, wanted, 'the head');
+  assert.equal(reader.bad, [stays]);
+  assertBytes(headFor({ withheld: MiB, readErrors: 'zero' }, head, undefined), wanted, 'with zero');
+  const old = Buffer.alloc(MiB, 'old');
+  assertBytes(
+    headFor({ withheld: MiB, readErrors: 'skip' }, head, old),
+    Buffer.concat([wanted.subarray(0, 8192), old.subarray(8192, 8704), wanted.subarray(8704)]),
+    'with skip',
+  );
 });
 
 test.run();

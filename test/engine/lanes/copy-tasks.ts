@@ -13,6 +13,6 @@ export async function copyTasks(
   options: CopyOptions & SinkOptions = {},
 ): Promise<CopySums & { readonly digests: DigestLog }> {
   const sink = new Sink(target, options);
-  await copyBlocks(blocksOf([tasks]), new SourceReader(source).read, [sink], options);
+  await copyBlocks(blocksOf([tasks]), new SourceReader(source), [sink], options);
   return { ...sink.sums, digests: sink.digests };
 }

@@ -9,8 +9,9 @@ import { type RawIo, rawIo } from '../../../src/engine/image/raw-io.ts';
 import { type Block, blocksOf, CHUNK, type Task } from '../../../src/engine/lanes/blocks.ts';
 import { copyBlocks } from '../../../src/engine/lanes/copy.ts';
 import { digestOf } from '../../../src/engine/lanes/digests.ts';
+import { SourceUnreadableError } from '../../../src/engine/lanes/errors.ts';
 import { Sink } from '../../../src/engine/lanes/sink.ts';
-import { SourceReader, SourceUnreadableError } from '../../../src/engine/lanes/source-reader.ts';
+import { SourceReader } from '../../../src/engine/lanes/source-reader.ts';
 import { ProtectedRegionError } from '../../../src/engine/protect/errors.ts';
 import { guard } from '../../../src/engine/protect/guard.ts';
 import { tempDir } from '../../fixtures/temp.ts';
@@ -244,7 +245,7 @@ test('a stop request ends the copy soon, with its reason', async () => {
     })();
     try {
       const sinks = [new Sink(guard(target, []))];
-      await copyBlocks(never, new SourceReader(source).read, sinks, { signal: AbortSignal.abort(reason) });
+      await copyBlocks(never, new SourceReader(source), sinks, { signal: AbortSignal.abort(reason) });
       assert.unreachable();
     } catch (error) {
       assert.is(error, reason);

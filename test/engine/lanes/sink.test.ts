@@ -72,7 +72,7 @@ test('several targets with work of their own take one read of the source', async
   const old = random(2).bytes(SIZE);
   await files([from, Buffer.alloc(SIZE), old, old], async ([source, ...targets], [, ...paths], [read]) => {
     const sinks = targets.map((target) => new Sink(guard(target, [])));
-    await copyBlocks(blocksOf(tasks), new SourceReader(source as FileImage).read, sinks);
+    await copyBlocks(blocksOf(tasks), new SourceReader(source as FileImage), sinks);
     assertBytes(readFileSync(paths[0] as string), from, 'the first');
     const wanted = Buffer.from(old);
     from.copy(wanted, 4096, 4096, 4096 + MiB);
@@ -104,7 +104,7 @@ test('a target that fails is dropped with its error, the others get everything',
     [from, Buffer.alloc(SIZE), Buffer.alloc(SIZE)],
     async ([source, ...targets], paths) => {
       const sinks = targets.map((target) => new Sink(guard(target, [])));
-      await copyBlocks(blocksOf([everything, everything]), new SourceReader(source as FileImage).read, sinks);
+      await copyBlocks(blocksOf([everything, everything]), new SourceReader(source as FileImage), sinks);
       assert.match(String(sinks[0]?.error), /ENOSPC/);
       assert.is(sinks[1]?.error, undefined);
       assertBytes(readFileSync(paths[2] as string), from, 'the other target');
@@ -175,13 +175,13 @@ test('unreadable bytes become zeros or are left alone, and are not told to be do
   const bad = { offset: 3 * MiB + 4096, length: 1024 };
   for (const policy of ['zero', 'skip'] as const) {
     await files([from, old], async ([source, target], paths) => {
-      const reader = new SourceReader(failingSource(source as FileImage, [bad]), { policy });
+      const reader = new SourceReader(failingSource(source as FileImage, [bad]), { policy, patience: 0 });
       const told: number[] = [];
       const sink = new Sink(guard(target as FileImage, []), {
         skipBad: policy === 'skip',
         onPiece: ({ offset }) => told.push(offset),
       });
-      await copyBlocks(blocksOf([everything]), reader.read, [sink]);
+      await copyBlocks(blocksOf([everything]), reader, [sink]);
       const wanted = Buffer.from(from);
       if (policy === 'zero') wanted.fill(0, bad.offset, bad.offset + bad.length);
       else old.copy(wanted, bad.offset, bad.offset, bad.offset + bad.length);

@@ -2,7 +2,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ByteRange, ImageSource } from '../../../src/engine/image/contract.ts';
 import { ImageIoError } from '../../../src/engine/image/errors.ts';
-import { SourceGoneError, SourceReader, SourceUnreadableError } from '../../../src/engine/lanes/source-reader.ts';
+import { SourceGoneError, SourceUnreadableError } from '../../../src/engine/lanes/errors.ts';
+import { SourceReader } from '../../../src/engine/lanes/source-reader.ts';
 import { random } from '../image/random.ts';
 import { failingSource } from './failing-source.ts';
 
