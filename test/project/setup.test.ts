@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
@@ -14,9 +14,6 @@ function setup(hidden: readonly string[], aptGet: string, asRoot: boolean): { co
   needRoot();
   const folder = tempDir('setup');
   chmodSync(folder, 0o755);
-  // The folder of this project may be closed to others.
-  const readable = join(folder, 'setup.mjs');
-  copyFileSync(script, readable);
   const log = join(folder, 'log');
   writeFileSync(join(folder, 'apt-get'), `#!/bin/sh\necho "$DEBIAN_FRONTEND apt-get $*" >>${log}\n${aptGet}\n`, { mode: 0o755 });
   const paths = hidden.map((name) =>
@@ -26,9 +23,11 @@ function setup(hidden: readonly string[], aptGet: string, asRoot: boolean): { co
   const asWhom = asRoot ? '' : 'setpriv --reuid 65534 --clear-groups ';
   const { status, stdout, stderr } = spawnSync(
     'unshare',
-    ['--mount', 'sh', '-c', `${hide} && ${asWhom}${process.execPath} ${readable} --tests`],
+    ['--mount', 'sh', '-c', `${hide} && ${asWhom}${process.execPath} --input-type=module - --tests`],
     {
       encoding: 'utf8',
+      // The folder of this project may be closed to others.
+      input: readFileSync(script),
       env: { ...process.env, PATH: `${folder}:${process.env.PATH}` },
     },
   );
