@@ -11,7 +11,7 @@ import { random } from '../image/random.ts';
 import { bytesOf, filesOf, hashOf } from './disk-facts.ts';
 import { asDevice, attempt, badSectors } from './faulty.ts';
 import { clone, refusal, targetWithProfile } from './requests.ts';
-import { MiB, makeSmallDisk, newFile, parts, smallSize, tool, writeInto } from './small-disk.ts';
+import { copyPart, MiB, makeSmallDisk, newFile, parts, smallSize, tool, writeInto } from './small-disk.ts';
 
 const folder = tempDir('rescue');
 const source = join(folder, 'source.img');
@@ -166,8 +166,7 @@ test('what is no map file is refused with its line', async () => {
 
 test('a disk without a table keeps or loses, and tells, what is lost at its head and at its end', async () => {
   const whole = at('bare.img');
-  newFile(whole, parts.app.length);
-  writeInto(whole, bytesOf(source, parts.app), 0);
+  copyPart(source, parts.app, whole);
   const size = parts.app.length;
   for (const [offset, length] of [
     [0, 4096],

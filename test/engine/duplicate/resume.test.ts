@@ -10,7 +10,7 @@ import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { bytesOf, checkFileSystem, filesOf, textOf } from './disk-facts.ts';
 import { refusal, requestOf, targetWithProfile, type Wishes } from './requests.ts';
-import { copyDisk, MiB, makeSmallDisk, newFile, parts, smallSize, writeInto } from './small-disk.ts';
+import { copyDisk, copyPart, MiB, makeSmallDisk, newFile, parts, smallSize, writeInto } from './small-disk.ts';
 
 const folder = tempDir('resume');
 const source = join(folder, 'source.img');
@@ -178,8 +178,7 @@ test('a journal that is damaged, torn or about other disks is not believed', asy
 
 test('a disk without a table is resumed by the names of the disks', async () => {
   const whole = at('whole.img');
-  newFile(whole, parts.app.length);
-  writeInto(whole, bytesOf(source, parts.app), 0);
+  copyPart(source, parts.app, whole);
   const target = at('whole-target.img');
   newFile(target, parts.app.length);
   await stopped(whole, target, during('verify'), { as: 'none' });

@@ -135,6 +135,16 @@ export function copyDisk(from: string, to: string): void {
   tool('cp', ['--sparse=always', from, to]);
 }
 
+/** A part of a disk as a disk of its own, without a table; grains of zeros are holes. */
+export function copyPart(
+  disk: string,
+  { offset, length }: { readonly offset: number; readonly length: number },
+  to: string,
+): void {
+  const places = ['bs=1M', `skip=${offset / MiB}`, `count=${length / MiB}`];
+  tool('dd', [`if=${disk}`, `of=${to}`, ...places, 'conv=sparse', 'status=none']);
+}
+
 /** Writes bytes into a file; grains of zeros stay holes. */
 export function writeInto(path: string, bytes: Uint8Array, offset: number): void {
   const grain = 64 * 1024;

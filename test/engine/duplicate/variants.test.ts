@@ -8,7 +8,7 @@ import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { bytesOf, checkFileSystem, checkGpt, filesOf, fingerprint, hashOf, tableOf, textOf } from './disk-facts.ts';
 import { clone, giveProfile, refusal, requestOf, targetWithProfile, writeProfile } from './requests.ts';
-import { copyDisk, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
+import { copyDisk, copyPart, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
 
 const folder = tempDir('variants');
 const source = join(folder, 'source.img');
@@ -112,15 +112,7 @@ test('an MBR disk: a raw region, the loader in the gap, and the active flag only
 
 test('a file system without a table is copied with --as none, its first MiB last', async () => {
   const whole = at('whole.img');
-  tool('dd', [
-    `if=${source}`,
-    `of=${whole}`,
-    'bs=1M',
-    `skip=${parts.app.offset / MiB}`,
-    `count=${parts.app.length / MiB}`,
-    'conv=sparse',
-    'status=none',
-  ]);
+  copyPart(source, parts.app, whole);
   const target = blank('whole-target.img', parts.app.length);
   tool('mkfs.ext4', ['-q', '-F', target]);
   const plan = await planClone(requestOf(whole, target, { as: 'none' }));

@@ -1,9 +1,41 @@
 /** Comparisons by way of the engine, with the wishes that a clone was made with, and ways to spoil a disk a little. */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type VerifyRequest, type VerifyResult, verifyClone } from '../../../src/engine/duplicate/verify.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
+import { needRoot } from '../../fixtures/privilege.ts';
+import { tempDir } from '../../fixtures/temp.ts';
 import { requestOf, type Wishes } from './requests.ts';
+import { makeSmallDisk, newFile, smallSize } from './small-disk.ts';
+
+export interface Compared {
+  readonly folder: string;
+  /** The path of a small disk, made before the first test. */
+  readonly source: string;
+  at(name: string): string;
+  /** A new disk of zeros. */
+  blank(name: string, size?: number): string;
+}
+
+/** What the tests of a suite that compares small disks begin with. */
+export function compareSmallDisks(test: Pick<Test, 'before'>, name: string): Compared {
+  needRoot();
+  const folder = tempDir(name);
+  const at = (file: string): string => join(folder, file);
+  const source = at('source.img');
+  test.before(() => makeSmallDisk(source));
+  return {
+    folder,
+    source,
+    at,
+    blank(file, size = smallSize) {
+      newFile(at(file), size);
+      return at(file);
+    },
+  };
+}
 
 /** Compares `target` with what `clone` makes of `source` with the same wishes. */
 export function verified(source: string, target: string, wishes: Wishes = {}): Promise<VerifyResult> {

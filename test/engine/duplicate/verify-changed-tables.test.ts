@@ -4,25 +4,13 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attachLoop } from '../../fixtures/loop.ts';
-import { needRoot } from '../../fixtures/privilege.ts';
-import { tempDir } from '../../fixtures/temp.ts';
 import { bytesOf } from './disk-facts.ts';
 import { clone } from './requests.ts';
-import { copyDisk, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
-import { assertEqual, differing, edit, flipByte, messages, placeOf, verified } from './verified.ts';
+import { copyDisk, MiB, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
+import { assertEqual, compareSmallDisks, differing, edit, flipByte, messages, placeOf, verified } from './verified.ts';
 
 const test = suite('verify, changed tables');
-needRoot();
-const folder = tempDir('verify-changed');
-const source = join(folder, 'source.img');
-const at = (name: string) => join(folder, name);
-
-test.before(() => makeSmallDisk(source));
-
-function blank(name: string, size = smallSize): string {
-  newFile(at(name), size);
-  return at(name);
-}
+const { folder, source, at, blank } = compareSmallDisks(test, 'verify-changed');
 
 test('new ids are expected with --new-guids, in the table and in every file that names them', async () => {
   const disk = at('partuuid.img');

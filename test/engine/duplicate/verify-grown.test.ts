@@ -4,24 +4,12 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attachLoop } from '../../fixtures/loop.ts';
-import { needRoot } from '../../fixtures/privilege.ts';
-import { tempDir } from '../../fixtures/temp.ts';
 import { clone } from './requests.ts';
-import { MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
-import { assertEqual, differing, edit, flipByte, messages, part, placeOf, verified } from './verified.ts';
+import { MiB, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
+import { assertEqual, compareSmallDisks, differing, edit, flipByte, messages, part, placeOf, verified } from './verified.ts';
 
 const test = suite('verify, grown');
-needRoot();
-const folder = tempDir('verify-grown');
-const source = join(folder, 'source.img');
-const at = (name: string) => join(folder, name);
-
-test.before(() => makeSmallDisk(source));
-
-function blank(name: string, size = smallSize): string {
-  newFile(at(name), size);
-  return at(name);
-}
+const { folder, source, blank } = compareSmallDisks(test, 'verify-grown');
 
 test('a grown part is compared by its files; larger than on the source without --grow it differs, and the flag is named', async () => {
   const target = blank('grown.img', smallSize + 120 * MiB);

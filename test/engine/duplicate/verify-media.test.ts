@@ -6,26 +6,14 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { executeClones } from '../../../src/engine/duplicate/execute.ts';
 import { planClones } from '../../../src/engine/duplicate/make-plan.ts';
-import { needRoot } from '../../fixtures/privilege.ts';
-import { tempDir } from '../../fixtures/temp.ts';
 import { bytesOf } from './disk-facts.ts';
 import { badSectors, serve } from './faulty.ts';
 import { clone, refusal, requestOf, targetWithProfile } from './requests.ts';
-import { copyDisk, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
-import { assertEqual, differing, flipByte, part, verified } from './verified.ts';
+import { copyDisk, copyPart, MiB, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
+import { assertEqual, compareSmallDisks, differing, flipByte, part, verified } from './verified.ts';
 
 const test = suite('verify, media');
-needRoot();
-const folder = tempDir('verify-media');
-const source = join(folder, 'source.img');
-const at = (name: string) => join(folder, name);
-
-test.before(() => makeSmallDisk(source));
-
-function blank(name: string, size = smallSize): string {
-  newFile(at(name), size);
-  return at(name);
-}
+const { folder, source, at, blank } = compareSmallDisks(test, 'verify-media');
 
 /** Where a block of a file of the application part lies on the disk, as debugfs says. */
 function blockOf(path: string, index: number): number {
@@ -122,14 +110,7 @@ test('bytes of another file system at the ends of a part are found; those of the
 
 test('a file system without a table', async () => {
   const whole = at('whole.img');
-  tool('dd', [
-    `if=${source}`,
-    `of=${whole}`,
-    'bs=1M',
-    `skip=${parts.app.offset / MiB}`,
-    `count=${parts.app.length / MiB}`,
-    'status=none',
-  ]);
+  copyPart(source, parts.app, whole);
   const target = blank('whole-target.img', 30 * MiB);
   await clone(whole, target, { as: 'none' });
   assertEqual(await verified(whole, target, { as: 'none' }));
