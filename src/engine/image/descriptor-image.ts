@@ -25,6 +25,8 @@ export interface DescriptorImageOptions {
 const ZEROS = 1 << 20;
 /** One call to the kernel zeroes at most this much, so that a stop request is not kept waiting. */
 const ZERO_STEP = 1 << 30;
+/** Bytes; smaller writes are gathered by the page cache. */
+const DIRECT_FROM = 1 << 16;
 let zeros: Uint8Array | undefined;
 
 export abstract class DescriptorImage implements OpenImage {
@@ -82,7 +84,7 @@ export abstract class DescriptorImage implements OpenImage {
 
   async write(from: Uint8Array, offset: number): Promise<void> {
     this.check('write', offset, from.length);
-    if (this.#directIo !== undefined && isPageAligned(from) && this.#wholePages(offset, from.length)) {
+    if (this.#directIo !== undefined && isPageAligned(from) && isWorthATrip(offset, from.length)) {
       if (await this.#writeDirect(this.#directIo, from, offset)) return;
     }
     await writeFully(this.#io, this.name, from, offset);
@@ -98,10 +100,6 @@ export abstract class DescriptorImage implements OpenImage {
       this.#directIo = undefined;
       return false;
     }
-  }
-
-  #wholePages(offset: number, length: number): boolean {
-    return offset % PAGE === 0 && length % PAGE === 0;
   }
 
   async zero(offset: number, length: number): Promise<void> {
@@ -120,7 +118,7 @@ export abstract class DescriptorImage implements OpenImage {
   /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
   async startWriteback(offset: number, length: number): Promise<void> {
     this.check('write', offset, length);
-    if (this.#directIo !== undefined && this.#wholePages(offset, length)) return;
+    if (this.#directIo !== undefined && isWorthATrip(offset, length)) return;
     try {
       await this.#track(startWriteback(this.fd, offset, length));
     } catch (error) {
@@ -186,4 +184,9 @@ export abstract class DescriptorImage implements OpenImage {
       throw new ImageIoError(this.name, operation, { offset, length, cause });
     }
   }
+}
+
+/** Written past the page cache: whole pages only, and few enough that the kernel would gain nothing by gathering them. */
+function isWorthATrip(offset: number, length: number): boolean {
+  return offset % PAGE === 0 && length % PAGE === 0 && length >= DIRECT_FROM;
 }
