@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Config, flush, type Interfaces, Plugin, run } from '@oclif/core';
+import { UsageError } from './engine/errors.ts';
 import { errorDocument, errorText, exitCodeOf, isPlainExit } from './ui/errors.ts';
 import { outputFailed, writeOutput } from './ui/output.ts';
 import { raiseAgain } from './ui/signals.ts';
@@ -16,10 +17,13 @@ export interface MainOptions {
 export async function main(root: string, argv: readonly string[], options: MainOptions = {}): Promise<void> {
   // Before oclif's own listener, which throws the bare error.
   process.stdout.prependListener('error', endOnClosedPipe);
+  // Who does not listen to the messages any more must not stop the work, nor change how it ends.
+  process.stderr.on('error', () => {});
   // A promise that nobody waited for: a bug, and nobody knows what still runs.
   process.on('uncaughtException', (error) => process.exit(report(error, argv, [])));
   let commands: readonly string[] = [];
   try {
+    refuseUndecodable(argv);
     // doppel has no plugins that somebody could add; looking for them takes time.
     const load = { root, userPlugins: false, devPlugins: false };
     const config = await Config.load(
@@ -32,6 +36,17 @@ export async function main(root: string, argv: readonly string[], options: MainO
     process.exitCode = report(error, argv, commands);
   }
   raiseAgain();
+}
+
+/** Node has replaced what is no UTF-8 by then: the word may name another file than the one that was meant. @throws UsageError */
+function refuseUndecodable(argv: readonly string[]): void {
+  const word = argv.find((each) => each.includes('\uFFFD'));
+  if (word === undefined) return;
+  throw new UsageError(`the name ${word} is not valid UTF-8`, {
+    code: 'NAME_NOT_UTF8',
+    todo: 'Name it through a link whose name is: ln -s OLD NEW.',
+    data: { word },
+  });
 }
 
 function report(error: unknown, argv: readonly string[], commands: readonly string[]): number {

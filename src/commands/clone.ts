@@ -3,6 +3,7 @@ import { ExitCode } from '../engine/errors.ts';
 import { BaseCommand, progressFlag, yesFlag } from '../ui/base-command.ts';
 import { cloneFlags, copyRequest, targetRequests } from '../ui/clone-request.ts';
 import { sourceArgument } from '../ui/flags.ts';
+import { setTargetState } from '../ui/target-state.ts';
 
 export default class Clone extends BaseCommand {
   static override summary = 'Copy a disk onto a target and make the target itself again.';
@@ -40,6 +41,7 @@ export default class Clone extends BaseCommand {
     const targets = targetRequests(args.target, flags);
     const request = copyRequest(args.source, flags);
     const plans = await this.work(flags, ({ onEvent, signal }) => planClones(request, targets, { onEvent, signal }));
+    for (const { target } of plans) setTargetState(target.path, 'untouched');
     if (flags['dry-run']) {
       this.show(flags, view.planDocuments(plans), `${view.planTexts(plans, { diff: true })}\nNothing was written.\n`);
       if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);

@@ -1,7 +1,9 @@
 /** Errors as messages for people, as documents for scripts, and as exit codes. */
+import { constants } from 'node:os';
 import { DoppelError, ExitCode } from '../engine/errors.ts';
 import type { TargetState } from '../engine/events.ts';
 import { printable } from './format.ts';
+import { InterruptedError } from './signals.ts';
 import { style } from './style.ts';
 import { usageMistake } from './usage.ts';
 
@@ -35,6 +37,8 @@ export function isPlainExit(error: unknown): error is OclifError {
 
 /** Errors of the engine carry their exit code; oclif's mean a command line that cannot be understood; all else is a bug. */
 export function exitCodeOf(error: unknown): number {
+  // What a shell makes of a process that ended by a signal, as this one will.
+  if (error instanceof InterruptedError) return 128 + constants.signals[error.signal];
   if (error instanceof DoppelError) return error.exitCode;
   if (isPlainExit(error)) return typeof error.oclif.exit === 'number' ? error.oclif.exit : ExitCode.done;
   if (isOclifError(error)) return ExitCode.usage;

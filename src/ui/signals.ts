@@ -4,7 +4,7 @@ import { DoppelError, ExitCode } from '../engine/errors.ts';
 const handled = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 type HandledSignal = (typeof handled)[number];
 
-/** Somebody stopped the run. The launcher raises the signal again, so the exit code is seen by nobody but a test. */
+/** Somebody stopped the run. The launcher raises the signal again: that decides how the process ends, not the exit code here. */
 export class InterruptedError extends DoppelError {
   readonly exitCode = ExitCode.io;
   readonly signal: HandledSignal;

@@ -3,11 +3,11 @@ import type { TargetState } from '../engine/events.ts';
 
 const states = new Map<string, TargetState>();
 
-/** Of one target, or of all together: fenced when any is, committed when all that were touched are. */
+/** Of one target, or of all together: untouched when none was touched, committed when all are done, else fenced. */
 export function targetState(name?: string): TargetState {
   if (name !== undefined) return states.get(name) ?? 'untouched';
   const all = [...states.values()];
-  return all.includes('fenced') ? 'fenced' : (all[0] ?? 'untouched');
+  return new Set(all).size > 1 ? 'fenced' : (all[0] ?? 'untouched');
 }
 
 export function setTargetState(name: string, next: TargetState): void {

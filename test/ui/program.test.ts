@@ -142,6 +142,26 @@ test('a reader that goes away ends the program quietly', () => {
   assert.is(status, 0);
 });
 
+test('a reader of the messages that goes away changes neither the work nor how it ends', () => {
+  for (const [args, code] of [
+    [['well'], 0],
+    [['corrupt'], 6],
+    [['corrupt', '--json'], 6],
+  ] as const) {
+    const words = [...program, 'work', ...args].map((word) => `'${word}'`).join(' ');
+    const { status, stdout } = spawnSync('bash', ['-c', `${words} 2> >(exec 0<&-)`], { encoding: 'utf8', env });
+    assert.is(status, code);
+    assert.not.match(stdout, 'EPIPE');
+  }
+});
+
+test('a name that is no UTF-8 is refused, as it would mean another file', () => {
+  const words = [...program, 'work', 'well'].map((word) => `'${word}'`).join(' ');
+  const { status, stderr } = spawnSync('bash', ['-c', `${words} $'\\xff.img'`], { encoding: 'utf8', env });
+  assert.is(status, 2);
+  assert.match(stderr, 'NAME_NOT_UTF8');
+});
+
 test('without a terminal a question is a refusal', () => {
   const [command = '', ...rest] = program;
   // A session of its own has no controlling terminal; an answer on stdin does not count.

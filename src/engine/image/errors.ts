@@ -50,7 +50,7 @@ function missingTodo(image: string): string {
   if (image === '') return 'Was a variable empty? Name a raw disk image, or a block device such as /dev/sdb.';
   return image.startsWith('/dev/')
     ? 'Is the disk attached? "lsblk" lists the block devices.'
-    : `Check the path. For a new target make an empty disk first, as: truncate -s 8G ${shellWord(image)}`;
+    : 'Check the path. If it is to be a new target: "doppel clone" makes one with --size 8G, "truncate -s 8G FILE" an empty raw disk.';
 }
 
 /** A path as a shell takes it, for commands that are to be typed. */
@@ -108,7 +108,7 @@ export class ImageExistsError extends RefusedError {
   constructor(image: string) {
     super(`${image} exists already`, {
       code: 'IMAGE_EXISTS',
-      todo: 'Leave --size away to overwrite what is in it, or name another file.',
+      todo: 'Name another file; or, if what is in it may be lost, leave --size away.',
       data: { image },
     });
   }

@@ -61,7 +61,7 @@ export class TargetFileError extends IoError {
 /** A tool (mount, umount, mtools, ...) failed. */
 export class ToolFailedError extends IoError {
   constructor(tool: string, args: readonly string[], status: string, stderr: string, cause?: unknown) {
-    super(`${tool} ${args.join(' ')} failed (${status}): ${stderr.trim() || 'no message'}`, {
+    super(`${[tool, ...args].join(' ')} failed (${status}): ${stderr.trim() || 'no message'}`, {
       code: 'TOOL_FAILED',
       todo: 'Read the message of the program; dmesg may say more.',
       data: { tool, args, status, stderr },

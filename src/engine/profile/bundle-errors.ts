@@ -57,14 +57,12 @@ export class PreviousBundleError extends ProfileError {
   }
 }
 
-/** ssh-keygen is not installed, or failed. */
+/** ssh-keygen failed. */
 export class KeygenError extends ProfileError {
-  constructor(missing: boolean, detail: string, cause: unknown) {
-    super(missing ? 'SSH host keys cannot be made: there is no ssh-keygen' : `ssh-keygen failed: ${detail}`, {
-      code: missing ? 'TOOL_MISSING' : 'SSH_KEYGEN_FAILED',
-      todo: missing
-        ? 'Install openssh-client (Debian, Ubuntu) or openssh-clients (Fedora, Red Hat, SUSE).'
-        : 'Check that ssh-keygen works, and that /dev/shm or the directory for temporary files has space.',
+  constructor(detail: string, cause: unknown) {
+    super(`ssh-keygen failed: ${detail}`, {
+      code: 'SSH_KEYGEN_FAILED',
+      todo: 'Check that ssh-keygen works, and that /dev/shm or the directory for temporary files has space.',
       data: { tool: 'ssh-keygen', detail },
       cause,
     });

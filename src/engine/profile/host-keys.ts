@@ -4,6 +4,7 @@ import { access, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ExecaError, execa } from 'execa';
+import { MissingToolError } from '../errors.ts';
 import { endLease, leasedFolder } from '../image/leased-folder.ts';
 import { KeygenError } from './bundle-errors.ts';
 import type { SshHostKey, SshKeyType } from './model.ts';
@@ -11,7 +12,7 @@ import type { SshHostKey, SshKeyType } from './model.ts';
 /** Bits, where the type leaves a choice; the others have ssh-keygen's own. */
 const bits: Partial<Record<SshKeyType, number>> = { rsa: 3072, ecdsa: 256 };
 
-/** One key pair of each type, with the comment root@HOST. @throws KeygenError */
+/** One key pair of each type, with the comment root@HOST. @throws KeygenError, MissingToolError */
 export async function generateHostKeys(types: readonly SshKeyType[], host: string, signal?: AbortSignal): Promise<SshHostKey[]> {
   if (types.length === 0) return [];
   const directory = await leasedFolder(join(await memoryDirectory(), 'doppel-keys-'));
@@ -49,7 +50,8 @@ async function keygen(args: readonly string[], signal: AbortSignal | undefined):
     });
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
-    throw new KeygenError(error.code === 'ENOENT', String(error.stderr ?? '').trim() || error.shortMessage, error);
+    if (error.code === 'ENOENT') throw new MissingToolError('ssh-keygen', 'openssh-client', 'openssh');
+    throw new KeygenError(String(error.stderr ?? '').trim() || error.shortMessage, error);
   }
 }
 

@@ -3,7 +3,6 @@
  * a pipe of this process: when doppel ends, however it ends, the child ends, and the kernel takes the mounts down with it.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { ToolFailedError } from '../errors.ts';
@@ -30,7 +29,8 @@ export class MountNamespace {
 
   private constructor(child: ChildProcessByStdio<Writable, Readable, Readable>) {
     this.#child = child;
-    this.#ended = once(child, 'close');
+    // Comes behind "error" too; `once` would reject then.
+    this.#ended = new Promise((resolve) => child.once('close', resolve));
     // Writing to a child that is gone must not end the process; its end is told below.
     child.stdin.on('error', () => {});
     for (const stream of [child.stdout, child.stderr]) {
