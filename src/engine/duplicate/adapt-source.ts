@@ -33,10 +33,12 @@ export interface Adapted {
 }
 
 /**
- * The logical sector size of the table after the run: the device's; of a file, what the table says that it has; else the source's.
+ * The logical sector size of the target after the run: the device's; of a file, what a table on it says that stays or is merged; else the
+ * source's.
  */
 export function sectorSizeAfter(source: Disk, target: Disk, sectorSizeKnown: boolean): number {
-  return sectorSizeKnown ? target.sectorSize : (target.table?.sectorSize ?? source.sectorSize);
+  if (sectorSizeKnown) return target.sectorSize;
+  return (source.table && target.table?.sectorSize) ?? source.sectorSize;
 }
 
 /** @throws SectorSizeMismatchError, CloneRefusedError */

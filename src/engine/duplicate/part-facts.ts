@@ -22,7 +22,7 @@ export type SectorNeed =
   | { readonly unknown: string };
 
 export interface PartFacts {
-  /** Known when the target has other sectors. */
+  /** Known when the target has other sectors; of a disk without a table, when it has larger ones. */
   readonly sectors?: SectorNeed;
   /** Known when the part ends behind the target's end. `unused`: everything behind the file system reads as zeros. */
   readonly tail?: 'unused' | 'data' | 'too long to look at';
@@ -47,7 +47,11 @@ export async function partFacts(
   target: FactsTarget,
 ): Promise<ReadonlyMap<number, PartFacts>> {
   const facts = new Map<number, PartFacts>();
-  if (disk.table === undefined) return facts;
+  if (disk.table === undefined) {
+    if (target.sectorSize <= disk.sectorSize) return facts;
+    for (const part of disk.parts) facts.set(part.number, { sectors: await sectorNeed(image, part) });
+    return facts;
+  }
   const limit = (usableSectors({ ...disk.table, sectorSize: target.sectorSize }, target.size).lastSector + 1) * target.sectorSize;
   for (const part of disk.parts) {
     const sectors = disk.sectorSize === target.sectorSize ? undefined : await sectorNeed(image, part);

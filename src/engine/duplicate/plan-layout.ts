@@ -9,7 +9,8 @@ import type { Disk, Part } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
 import { type PlannedGrowth, planGrow } from './grow.ts';
 import type { ChosenIdentity } from './identity.ts';
-import type { PartFacts } from './part-facts.ts';
+import { type PartFacts, sectorObstacle } from './part-facts.ts';
+import { sectorsTooLarge } from './plan-refusals.ts';
 import { isChosen, type KindChoice, mergeDisks, placeRegion } from './plan-table.ts';
 import type { StoredProfile } from './stored-profile.ts';
 
@@ -69,7 +70,8 @@ export function layOut(request: LayoutRequest): Layout {
 }
 
 /** A file system that takes the whole disk: there is no place for a region beside it. */
-function wholeDisk({ source, target, kinds, identity, grow, newGuids }: LayoutRequest): Layout {
+function wholeDisk(request: LayoutRequest): Layout {
+  const { source, target, kinds, identity, grow, newGuids } = request;
   if (grow.length > 0 || newGuids) {
     throw new CloneRefusedError(
       'NO_TABLE',
@@ -114,8 +116,19 @@ function wholeDisk({ source, target, kinds, identity, grow, newGuids }: LayoutRe
     grow: [],
     renames: [],
     notes: [],
-    warnings: [],
+    warnings: sectorWarnings(request),
   };
+}
+
+/** A file system that cannot be mounted on larger sectors is refused; of what cannot be judged there is a warning. */
+function sectorWarnings({ source, target, facts = new Map<number, PartFacts>() }: LayoutRequest): string[] {
+  return source.parts.flatMap(({ number }) => {
+    const sectors = facts.get(number)?.sectors;
+    if (sectors === undefined) return [];
+    const obstacle = sectorObstacle(sectors, target.sectorSize);
+    if (obstacle !== undefined && !('unknown' in sectors)) throw sectorsTooLarge(source, target, obstacle);
+    return obstacle === undefined ? [] : [`${target.name} has sectors of ${target.sectorSize} bytes: ${obstacle}`];
+  });
 }
 
 function partitioned(request: LayoutRequest & { readonly source: PartitionedDisk }): Layout {

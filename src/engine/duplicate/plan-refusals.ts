@@ -64,6 +64,16 @@ export function refuseLost({ readErrors = 'fail', sourceMap }: CopyRequest, sour
   );
 }
 
+/** `obstacle`: a clause. */
+export function sectorsTooLarge(source: Disk, target: Disk, obstacle: string): CloneRefusedError {
+  return new CloneRefusedError(
+    'SECTOR_SIZE_MISMATCH',
+    `${source.name} cannot be used on ${target.name}, which has sectors of ${target.sectorSize} bytes: ${obstacle}`,
+    'Use a target with sectors of 512 bytes (or a file), or make a new file system on this one and copy the files.',
+    { source: source.sectorSize, target: target.sectorSize, obstacles: [obstacle] },
+  );
+}
+
 /** @throws UsageError when a kind is given to a part that is not there */
 export function refuseUnknownParts({ name, parts }: Disk, kinds: ReadonlyMap<number, PartKind>): void {
   const unknown = [...kinds.keys()].find((number) => !parts.some((part) => part.number === number));

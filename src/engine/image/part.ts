@@ -6,6 +6,11 @@ import { checkRange } from './raw-io.ts';
 import { slice } from './slice.ts';
 import type { PartSelector } from './spec.ts';
 
+/** Where a part stands, in bytes; and the logical sector size that its disk's table was written for, where a table says that. */
+export interface PartRange extends ByteRange {
+  readonly sectorSize?: number;
+}
+
 /**
  * Finds a part in the table of a disk. `forWriting`: a part that must not be written is refused.
  * @throws NoSuchPartError, CorruptInputError, RefusedError, ImageIoError
@@ -14,7 +19,7 @@ export type PartFinder = (
   image: ImageSource,
   part: PartSelector,
   options: { readonly forWriting: boolean },
-) => Promise<ByteRange>;
+) => Promise<PartRange>;
 
 export class PartImage implements OpenImage {
   readonly name: string;
@@ -29,11 +34,11 @@ export class PartImage implements OpenImage {
   #closed = false;
 
   /** Closing it closes the disk. */
-  constructor(disk: OpenImage, range: ByteRange, name: string) {
+  constructor(disk: OpenImage, range: PartRange, name: string) {
     this.name = name;
     this.size = range.length;
-    this.sectorSize = disk.sectorSize;
-    this.sectorSizeAssumed = disk.sectorSizeAssumed ?? false;
+    this.sectorSize = range.sectorSize ?? disk.sectorSize;
+    this.sectorSizeAssumed = range.sectorSize === undefined && disk.sectorSizeAssumed === true;
     this.physicalSectorSize = disk.physicalSectorSize;
     this.notes = disk.notes;
     this.#disk = disk;
@@ -114,7 +119,7 @@ export class PartImage implements OpenImage {
 }
 
 /** @throws ImageIoError when the table says that the part reaches past the end of the disk */
-export function partOf(disk: OpenImage, range: ByteRange, name: string): PartImage {
+export function partOf(disk: OpenImage, range: PartRange, name: string): PartImage {
   if (range.offset < 0 || range.length <= 0 || end(range) > disk.size) {
     throw new ImageIoError(name, 'open', { ...range, detail: `the part does not lie inside the disk (${disk.size} bytes)` });
   }

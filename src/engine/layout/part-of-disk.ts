@@ -3,6 +3,7 @@ import type { ByteRange, ImageSource } from '../image/contract.ts';
 import { NoSuchPartError, UnusableImageError } from '../image/errors.ts';
 import * as whole from '../image/open.ts';
 import type { OpenImage } from '../image/open-image.ts';
+import type { PartRange } from '../image/part.ts';
 import { slice } from '../image/slice.ts';
 import type { PartSelector } from '../image/spec.ts';
 import type { FileSystemInfo, TableEntry } from './contract.ts';
@@ -27,7 +28,7 @@ export async function findPart(
   image: ImageSource,
   part: PartSelector,
   { forWriting }: { readonly forWriting: boolean },
-): Promise<ByteRange> {
+): Promise<PartRange> {
   const table = await readTable(image);
   if (table === undefined) throw new NoSuchPartError(image.name, part.text, 'it has no partition table', []);
   const candidates: Candidate[] = [];
@@ -52,7 +53,8 @@ export async function findPart(
     const why = `${image.name} is the unfinished target of a duplication (run ${unfinished.runId})`;
     throw new UnusableImageError(`${image.name}#${part.text}`, why, 'Run its command again first.');
   }
-  return only.range;
+  // An MBR table says nowhere how large its sectors are.
+  return table.kind === 'gpt' ? { ...only.range, sectorSize: table.sectorSize } : only.range;
 }
 
 function matches({ entry, fs }: Candidate, part: PartSelector): boolean {
