@@ -6,7 +6,7 @@ import type { ByteRange, GuardedTarget, ImageSource } from '../image/contract.ts
 import { slice } from '../image/slice.ts';
 import type { PartitionTable } from '../layout/contract.ts';
 import { identifyFileSystem } from '../layout/filesystems.ts';
-import { growEntry } from '../layout/table-grow.ts';
+import { endOfDisk, growEntry } from '../layout/table-grow.ts';
 import { entryRange } from '../layout/table-space.ts';
 import { printable } from '../layout/table-text.ts';
 import type { Region } from '../protect/region.ts';
@@ -59,7 +59,7 @@ const hints: Readonly<Record<string, string>> = {
 
 /**
  * Enlarges the entries of the wanted parts, in the order of the disk. Pure.
- * @throws CloneRefusedError for a part that is not there or not copied, or that something stands behind
+ * @throws CloneRefusedError for a part that is not there or not copied, that something stands behind, or whose file system cannot have that size
  */
 export function planGrow({ wanted, table, copied, sourceNumbers, regions, diskSize }: GrowRequest): GrowthPlan {
   const parts = new Set(wanted.map((name) => findPart(name, copied, sourceNumbers)));
@@ -71,7 +71,8 @@ export function planGrow({ wanted, table, copied, sourceNumbers, regions, diskSi
     const grown = growEntry(now, part.number, { diskSize, regions: raw });
     if ('blockedBy' in grown) {
       if (!grown.atEnd) throw blocked(part, grown.blockedBy);
-      notes.push(`${part.label} does not grow: it ends where the disk ends`);
+      const why = grown.blockedBy === endOfDisk ? 'it ends where the disk ends' : grown.blockedBy;
+      notes.push(`${part.label} does not grow: ${why}`);
       continue;
     }
     now = grown.table;
@@ -79,12 +80,27 @@ export function planGrow({ wanted, table, copied, sourceNumbers, regions, diskSi
     const method = methods[type] ?? 'none';
     const before = entryRange(grown.before, table.sectorSize);
     const after = entryRange(grown.after, table.sectorSize);
+    if (method === 'btrfs' && after.length < smallestBtrfs) throw tooSmall(part, after.length);
     growths.unshift({ number: part.number, label: part.label, before, after, method, type });
     const inside =
       method === 'none' ? `, but not what is inside (${type})${hints[type] ? `: ${hints[type]}` : ''}` : ` with its ${type}`;
     notes.push(`${part.label} grows from ${before.length} to ${after.length} bytes${inside}`);
+    if (grown.limit !== undefined)
+      notes.push(`${part.label} leaves free space behind it: ${grown.limit}; a GPT can (sgdisk --mbrtogpt)`);
   }
   return { table: now, growths, notes };
+}
+
+/** Linux' fs/btrfs/ioctl.c, btrfs_ioctl_resize: EINVAL for any new size below that. */
+const smallestBtrfs = 256 * 1024 * 1024;
+
+function tooSmall(part: Part, size: number): CloneRefusedError {
+  return new CloneRefusedError(
+    'GROW_TOO_SMALL',
+    `${part.label} cannot grow to ${size} bytes: the kernel resizes a btrfs only to ${smallestBtrfs} bytes or more`,
+    `Clone it without --grow for this part, or onto a target with at least ${smallestBtrfs - size} bytes more behind it.`,
+    { part: part.number, size, needed: smallestBtrfs },
+  );
 }
 
 function blocked(part: Part, by: string): CloneRefusedError {
@@ -262,5 +278,14 @@ async function run(
   signal?.throwIfAborted();
   if (result.exitCode !== undefined && good.includes(result.exitCode) && result.signal === undefined) return;
   const how = result.signal ?? (result.exitCode === undefined ? (result.code ?? 'not started') : `exit ${result.exitCode}`);
-  throw new GrowFailedError(growth, `${tool} failed (${how}): ${printable(result.all.trim().slice(-500))}`, result.cause);
+  throw new GrowFailedError(growth, `${tool} failed (${how}): ${oneLine(result.all)}`, result.cause);
+}
+
+/** The end of what a tool printed on both its outputs. */
+function oneLine(text: string): string {
+  const lines = text.split('\n').map((line) => printable(line.trim()));
+  return lines
+    .filter((line) => line !== '')
+    .join('; ')
+    .slice(-500);
 }

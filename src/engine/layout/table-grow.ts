@@ -7,9 +7,10 @@ import { checkTable } from './table-check.ts';
 import { usableSectors } from './table-space.ts';
 import { entryLabel } from './table-text.ts';
 
-/** What stands behind an entry that cannot grow: a part, a region, or the end of the disk. */
+/** What an entry that cannot grow ends at: a part, a region, the end of the disk, or what its table can describe. */
 export interface NoRoom {
   readonly blockedBy: string;
+  /** Nothing that could be left out stands in the way. */
   readonly atEnd: boolean;
 }
 
@@ -17,6 +18,8 @@ export interface Grown {
   readonly table: PartitionTable;
   readonly before: TableEntry;
   readonly after: TableEntry;
+  /** Why it did not take all of the free space behind it, as a clause. */
+  readonly limit?: string;
 }
 
 export interface GrowOptions {
@@ -26,6 +29,8 @@ export interface GrowOptions {
   readonly regions: readonly (ByteRange & { readonly name: string })[];
 }
 
+export const endOfDisk = 'the end of the disk';
+const mbrLimit = 'an MBR table cannot describe a partition (or all logical ones together) of more than 2^32 - 1 sectors';
 /** Partitions end at this boundary by custom; less than that is no gain. Bytes. */
 const alignment = 1024 * 1024;
 
@@ -49,12 +54,15 @@ export function growEntry(table: PartitionTable, number: number, { diskSize, reg
   ];
   const behind = obstacles.filter(({ at }) => at > before.lastSector).sort((a, b) => a.at - b.at)[0];
   const usable = usableSectors(table, diskSize).lastSector;
-  const mbrLimit = table.kind === 'mbr' ? before.firstSector + maxMbrSector - 1 : usable;
-  const free = Math.min(usable, mbrLimit, behind ? behind.at - 1 : usable);
+  const room = behind ? Math.min(usable, behind.at - 1) : usable;
+  // The length of an entry has 32 bits; a logical one lies in the extended one, which is an entry too.
+  const limit = table.kind === 'mbr' ? (logical && extended ? extended : before).firstSector + maxMbrSector - 1 : usable;
+  const free = Math.min(room, limit);
   const lastSector = Math.floor(((free + 1) * sectorSize) / alignment) * (alignment / sectorSize) - 1;
   if (lastSector <= before.lastSector) {
     const atEnd = behind === undefined || behind.at > usable;
-    return { atEnd, blockedBy: atEnd ? 'the end of the disk' : behind.what };
+    if (room > limit) return { atEnd: true, blockedBy: mbrLimit };
+    return { atEnd, blockedBy: atEnd ? endOfDisk : behind.what };
   }
   const after = { ...before, lastSector };
   const grown: PartitionTable = {
@@ -64,5 +72,5 @@ export function growEntry(table: PartitionTable, number: number, { diskSize, reg
     ...(table.hybrid ? { hybrid: resizedHybrid(table.hybrid, before, after) } : {}),
   };
   checkTable(grown, diskSize);
-  return { table: grown, before, after };
+  return room > limit ? { table: grown, before, after, limit: mbrLimit } : { table: grown, before, after };
 }

@@ -46,6 +46,26 @@ test('a logical part grows with its extended one, up to the next boot record or 
   assert.match((growEntry(table, 1, none) as NoRoom).blockedBy, 'the extended partition 2');
 });
 
+test('an MBR table ends what grows at 2^32 - 1 sectors, logical parts together with their extended one, and says so', async () => {
+  const huge = 3 * 2 ** 40;
+  const script =
+    'label: dos\nlabel-id: 0x5eed0001\nstart=2048, size=4096\nstart=6144, size=16384, type=5\nstart=8192, size=4096\n';
+  const { extended, ...flat } = await read(await sfdiskDisk(script));
+  const logical = grown(growEntry({ ...flat, ...(extended ? { extended } : {}) }, 5, { diskSize: huge, regions: [] }));
+  const container = logical.table.extended ?? { firstSector: 0, lastSector: 0 };
+  assert.is(container.lastSector, logical.after.lastSector);
+  assert.ok(container.lastSector - container.firstSector + 1 > 2 ** 32 - 1 - 2048);
+  assert.match(logical.limit ?? '', '2^32 - 1 sectors');
+  encodeTable(logical.table, huge);
+  const entries = flat.entries.filter(({ number }) => number === 1);
+  const primary = grown(growEntry({ ...flat, entries }, 1, { diskSize: huge, regions: [] }));
+  assert.match(primary.limit ?? '', '2^32 - 1 sectors');
+  const again = growEntry(primary.table, 1, { diskSize: huge, regions: [] });
+  assert.match((again as NoRoom).blockedBy, '2^32 - 1 sectors');
+  assert.is((again as NoRoom).atEnd, true);
+  assert.is(grown(growEntry({ ...flat, entries }, 1, none)).limit, undefined);
+});
+
 test('a table is translated between sectors of 512 and 4096 bytes, and the tools accept it', async () => {
   const source = gpt([part(1, 1, 4), part(2, 5, 8)]);
   const large = mergeTables({ source: translateTable(source, 4096), target: undefined, diskSize, targetSectorSize: 4096 }).table;
