@@ -35,6 +35,7 @@ import { sampleRate } from './sample-rate.ts';
 import { type Source, withSource } from './source.ts';
 import { readReplaceableProfile, readStoredProfile, type StoredProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
+import { tableLossOf, withBootCode } from './table-loss.ts';
 import { isUnfinished } from './unfinished.ts';
 
 /** The plan for one target. @throws as `planClones` */
@@ -60,16 +61,26 @@ export async function planClones(
     const plans: ClonePlan[] = [];
     for (const target of targets) {
       signal?.throwIfAborted();
-      const { image, create } = await openPlanned(request, target);
       try {
-        const found = await look(request, target, source, image);
-        plans.push({ ...(await assemble(request, target, found)), ...(create === undefined ? {} : { create }) });
-      } finally {
-        await image.close();
+        plans.push(await planFor(request, target, source));
+      } catch (error) {
+        // Many refusals just say "the target".
+        if (targets.length > 1) onEvent({ type: 'warning', message: `no target is touched, because of ${target.target}` });
+        throw error;
       }
     }
     return plans;
   });
+}
+
+async function planFor(request: CopyRequest, target: TargetRequest, source: Source): Promise<ClonePlan> {
+  const { image, create } = await openPlanned(request, target);
+  try {
+    const found = await look(request, target, source, image);
+    return { ...(await assemble(request, target, found)), ...(create === undefined ? {} : { create }) };
+  } finally {
+    await image.close();
+  }
 }
 
 /** @throws CloneRefusedError when two of the disks are one */
@@ -171,6 +182,7 @@ async function look(request: CopyRequest, wanted: TargetRequest, source: Source,
 
 async function assemble(request: CopyRequest, wanted: TargetRequest, found: Found): Promise<ClonePlan> {
   const { source, target, targetDisk, stored, identity, layout, contents, persona } = found;
+  const { readErrors = 'fail' } = request;
   const work = workOf(request, {
     source: source.disk,
     targetSize: target.size,
@@ -199,7 +211,7 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
     ...(layout.table === undefined
       ? {}
       : {
-          table: layout.table,
+          table: withBootCode(layout.table, source.disk, targetDisk, readErrors),
           fence: fenceFor({ table: layout.table, staying: layout.staying }, targetDisk, {
             runId,
             overwritten: hull(work.copy.union(work.zero).union(work.discard)),
@@ -229,8 +241,9 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
     inconsistent: request.allowInconsistent,
     verify: request.verify,
     delta: request.delta === true,
-    readErrors: request.readErrors ?? 'fail',
+    readErrors,
     knownBad: source.knownBad,
+    tableLoss: tableLossOf(source.disk, layout),
     ...(request.mapFile === undefined ? {} : { mapFile: request.mapFile }),
     ...(journal === undefined ? {} : { journal }),
     durable,
@@ -242,6 +255,7 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
       imageNotes: { source: source.image.notes, target: target.notes },
       durable,
       lost: lost.bytes,
+      readErrors,
     }),
     preconditions,
   };

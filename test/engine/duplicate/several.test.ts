@@ -91,6 +91,16 @@ test('two targets that are one disk, or the source, are refused before anything 
   assert.is(hashOf(at('twice.img')), before);
 });
 
+test('of several targets the one that is refused is named', async () => {
+  newFile(at('large.img'), smallSize);
+  newFile(at('little.img'), MiB);
+  const targets = [as(at('large.img'), 'web-05'), as(at('little.img'), 'web-06')];
+  const warnings: string[] = [];
+  const onEvent = (event: EngineEvent): void => void (event.type === 'warning' && warnings.push(event.message));
+  await refusal(() => planClones(requestOf(source, at('large.img')), targets, { onEvent }));
+  assert.equal(warnings, [`no target is touched, because of ${at('little.img')}`]);
+});
+
 test('a delta writes only what differs, and the target is what a full copy makes', async () => {
   const target = await targetWithProfile(folder, 'delta.img');
   const first = await clone(source, target);
