@@ -12,19 +12,31 @@ import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import type { ClonePlan, PlannedPart } from './plan.ts';
 import { type Damage, type DamagedPart, noDamage } from './result.ts';
 import { mountable } from './system.ts';
+import { bootSectorLabel } from './table-loss.ts';
 
-/** What was to be copied and could not be read. */
-export function lostOf({ copy, withheld }: Pick<ClonePlan, 'copy' | 'withheld'>, unreadable: readonly ByteRange[]): IntervalSet {
+type Wanted = Pick<ClonePlan, 'copy' | 'withheld' | 'tableLoss'>;
+
+/** What was to be copied and could not be read; the boot sector was read for the plan. */
+export function lostOf({ copy, withheld, tableLoss }: Wanted, unreadable: readonly ByteRange[]): IntervalSet {
   const bad = new IntervalBuilder();
   for (const { offset, length } of unreadable) bad.add(offset, length);
-  return bad.build().intersect(copy.union(IntervalSet.of({ offset: 0, length: withheld })));
+  return bad
+    .build()
+    .intersect(copy.union(IntervalSet.of({ offset: 0, length: withheld })))
+    .union(tableLoss.lost);
 }
 
 /** `bad` are bytes of the disk. Looks at the copy, read-only, as the source may not even give its directories. */
-export async function damageOf(target: GuardedTarget, plan: Pick<ClonePlan, 'parts'>, bad: IntervalSet): Promise<Damage> {
+export async function damageOf(
+  target: GuardedTarget,
+  plan: Pick<ClonePlan, 'parts' | 'tableLoss'>,
+  bad: IntervalSet,
+): Promise<Damage> {
   if (bad.count === 0) return noDamage;
   const parts: DamagedPart[] = [];
-  let rest = bad;
+  const { bytes } = bad.intersect(plan.tableLoss.lost);
+  if (bytes > 0) parts.push({ number: 0, label: bootSectorLabel, bytes, elsewhere: bytes });
+  let rest = bad.subtract(plan.tableLoss.lost);
   for (const part of plan.parts.filter(({ fate }) => fate === 'copied')) {
     const hit = bad.intersect(IntervalSet.of(part.range));
     if (hit.count === 0) continue;

@@ -1,19 +1,22 @@
 /** What is on a disk: its table, its parts with their file systems and kinds, and whose system it is. Reads only. */
-import type { ByteRange, ImageSource } from '../image/contract.ts';
+import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
 import { isMediumError } from '../image/errors.ts';
 import { slice } from '../image/slice.ts';
 import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { zeroFilled } from '../lanes/zero-filled.ts';
 import type { FileSystemInfo, PartitionTable, PartKind, TableEntry } from '../layout/contract.ts';
 import { findIncomplete, isMarker } from '../layout/fence-table.ts';
+import { holdsRoot } from '../layout/filesystems/btrfs-root.ts';
 import { identifyFileSystem } from '../layout/filesystems.ts';
 import { mountPointOf, parseFstab } from '../layout/fstab.ts';
 import { kindOf } from '../layout/kinds.ts';
 import { readTable } from '../layout/table.ts';
+import { TableCorruptError } from '../layout/table-errors.ts';
 import { entryRange } from '../layout/table-space.ts';
 import { entryLabel } from '../layout/table-text.ts';
 import type { SystemInfo } from '../persona/system.ts';
 import { findRegions } from '../profile/carriers/find.ts';
+import { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
 import { findSystem, type OpenWindow, systemParts } from './system.ts';
 
@@ -40,6 +43,8 @@ export interface Disk {
   /** As the table says where it says so, else the medium's. */
   readonly sectorSize: number;
   readonly table?: PartitionTable;
+  /** Where the table stands and cannot be read; what is in `table` is known from elsewhere, or taken for zeros. Bytes. */
+  readonly unreadableTable: IntervalSet;
   readonly parts: readonly Part[];
   readonly regions: readonly Region[];
   /** Id of the run that has not finished on this disk. */
@@ -64,17 +69,22 @@ export interface SurveyOptions {
 /** @throws CorruptInputError for a table that cannot be trusted, ImageIoError */
 export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}): Promise<Disk> {
   const { tolerant } = options;
-  const { table, tableNotes, regions } = tolerant === undefined ? await tableOf(image) : await whatIsLeftOf(image, tolerant);
+  const { table, unreadableTable, tableNotes, regions } =
+    tolerant === undefined ? await tableOf(image) : await whatIsLeftOf(image, tolerant);
   const found = await findParts(image, table, tolerant);
   options.onParts?.(found);
   const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
   const fstab = parseFstab(system?.fstab ?? '');
+  // A system in a btrfs is not opened. Without another one its part must not pass for somebody's data.
+  const closedRoots = system === undefined ? await rootsInBtrfs(image, found) : new Set<number>();
   const parts = found.map(({ note: _, ...part }) => {
     const { entry, fs } = part;
     const mountPoint = entry === undefined ? undefined : part.number === rootNumber ? '/' : mountPointOf(entry, fs, fstab);
     const kind =
       options.kinds?.get(part.number) ??
-      (entry === undefined ? 'os' : kindOf({ entry, fs, mountPoint, isSystemRoot: part.number === rootNumber }));
+      (entry === undefined
+        ? 'os'
+        : kindOf({ entry, fs, mountPoint, isSystemRoot: part.number === rootNumber || closedRoots.has(part.number) }));
     return { ...part, kind, ...(mountPoint?.startsWith('/') ? { mountPoint } : {}) };
   });
   const incomplete = table === undefined ? undefined : findIncomplete(table)?.runId;
@@ -83,6 +93,7 @@ export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}
     size: image.size,
     sectorSize: table?.sectorSize ?? image.sectorSize,
     ...(table === undefined ? {} : { table }),
+    unreadableTable,
     parts,
     regions,
     ...(incomplete === undefined ? {} : { incomplete }),
@@ -98,24 +109,37 @@ type FoundPart = Omit<Part, 'kind' | 'mountPoint'> & {
 
 interface TableAndRegions {
   readonly table?: PartitionTable;
+  readonly unreadableTable: IntervalSet;
   readonly tableNotes: readonly string[];
   readonly regions: readonly Region[];
 }
 
 async function tableOf(image: ImageSource): Promise<TableAndRegions> {
   const table = await readTable(image);
-  return { ...(table === undefined ? {} : { table }), tableNotes: [], regions: await findRegions(image, table) };
+  const regions = await findRegions(image, table);
+  return { ...(table === undefined ? {} : { table }), unreadableTable: IntervalSet.empty, tableNotes: [], regions };
 }
 
-/** What cannot be read is taken for zeros: a GPT has two copies, with checksums. */
+/**
+ * What cannot be read is taken for zeros: a GPT has two copies, with checksums.
+ * @throws TableCorruptError for the boot records of logical partitions, which have neither
+ */
 async function whatIsLeftOf(image: ImageSource, options: Pick<SourceReaderOptions, 'openDirect'>): Promise<TableAndRegions> {
   const view = zeroFilled(image, options);
   try {
-    const { tableNotes: _, ...found } = await tableOf(view.image);
+    const found = await tableOf(view.image);
+    const own = (found.table?.ownRanges ?? []).filter((range) => end(range) <= image.size);
+    // Of a copy that is damaged not all was looked at.
+    for (const { offset, length } of own) await view.image.read(new Uint8Array(length), offset);
     const bad = await view.bad();
+    const unreadableTable = IntervalSet.of(...bad).intersect(IntervalSet.of(...own));
     const places = bad.map(({ offset, length }) => `${length} bytes at byte ${offset}`).join(', ');
     const note = `where partition tables, boot code and profiles stand, ${places} cannot be read`;
-    return { ...found, tableNotes: bad.length === 0 ? [] : [note] };
+    if (found.table?.kind === 'mbr' && unreadableTable.count > 0) {
+      const problem = `${places} cannot be read, where it says which logical partitions there are`;
+      throw new TableCorruptError(image.name, [problem], 'mbr');
+    }
+    return { ...found, unreadableTable, tableNotes: bad.length === 0 ? [] : [note] };
   } finally {
     await view.image.close();
   }
@@ -164,6 +188,20 @@ async function whatIsIn(
 
 function known(fs: FileSystemInfo | undefined): { readonly fs?: FileSystemInfo } {
   return fs === undefined ? {} : { fs };
+}
+
+/** Numbers of parts whose btrfs looks like a root. What cannot be read there shows when the part is copied. */
+async function rootsInBtrfs(image: ImageSource, parts: readonly FoundPart[]): Promise<ReadonlySet<number>> {
+  const roots = new Set<number>();
+  for (const { number, range, fs } of parts) {
+    if (fs?.type !== 'btrfs') continue;
+    const isRoot = await holdsRoot(slice(image, range)).catch((error: unknown) => {
+      if (isMediumError(error)) return false;
+      throw error;
+    });
+    if (isRoot) roots.add(number);
+  }
+  return roots;
 }
 
 async function lookInside(parts: readonly FoundPart[], openWindow: OpenWindow | undefined): Promise<LookInside> {

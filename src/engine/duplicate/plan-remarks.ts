@@ -1,5 +1,6 @@
 /** What people should know before they say yes, each a sentence. Pure. */
 import type { ImageUser } from '../image/users.ts';
+import type { ReadErrorPolicy } from '../lanes/source-reader.ts';
 import type { Contents } from './contents.ts';
 import type { Disk } from './disk.ts';
 import type { ClonePlan } from './plan.ts';
@@ -7,6 +8,7 @@ import type { Layout } from './plan-layout.ts';
 import type { SeenPersona } from './plan-persona.ts';
 import type { RewritePreview } from './rewrite-ids.ts';
 import type { StoredProfile } from './stored-profile.ts';
+import { bootSectorWarnings } from './table-loss.ts';
 
 export interface RemarkFacts {
   readonly writers: readonly ImageUser[];
@@ -25,6 +27,7 @@ export interface RemarkFacts {
   readonly durable: number;
   /** Bytes to copy that a map file says to be lost. */
   readonly lost: number;
+  readonly readErrors: ReadErrorPolicy;
 }
 
 export function remarksOf(facts: RemarkFacts): Pick<ClonePlan, 'notes' | 'warnings'> {
@@ -46,6 +49,7 @@ export function remarksOf(facts: RemarkFacts): Pick<ClonePlan, 'notes' | 'warnin
       ...(lost === 0
         ? []
         : [`${lost} bytes of what is copied are lost: the map file of the source says that they could not be read`]),
+      ...bootSectorWarnings(sourceDisk, targetDisk, facts.readErrors),
       ...layout.warnings,
       ...facts.rewrite.warnings,
       ...missingMounts(sourceDisk, layout),

@@ -12,6 +12,7 @@ import type { IdRename } from './adapt-source.ts';
 import type { PlannedGrowth } from './grow.ts';
 import type { Preconditions } from './preconditions.ts';
 import type { JournalSubject } from './resume.ts';
+import type { TableLoss } from './table-loss.ts';
 
 /** What becomes of a part of the target. */
 export type Fate = 'copied' | 'kept' | 'protected' | 'removed';
@@ -94,6 +95,8 @@ export interface ClonePlan {
   readonly readErrors: ReadErrorPolicy;
   /** Bytes of the source that a map file says to be lost. */
   readonly knownBad: IntervalSet;
+  /** What could not be read of the source's table. */
+  readonly tableLoss: TableLoss;
   /** Where to write a map of what could be read, in ddrescue's format. */
   readonly mapFile?: string;
   /** Where the run notes what is durable; `required`: the user named the directory. */

@@ -129,14 +129,15 @@ export interface MapContent {
 
 /** What became of one target. `durable`: what is on it of an unfinished copy. */
 export interface MappedTarget {
-  readonly plan: Pick<ClonePlan, 'copy' | 'withheld' | 'regions' | 'kept' | 'knownBad'>;
+  readonly plan: Pick<ClonePlan, 'copy' | 'withheld' | 'regions' | 'kept' | 'knownBad' | 'tableLoss'>;
   readonly done: boolean;
   readonly durable: DigestLog | undefined;
 }
 
 /**
- * The map of a run. Only what was to be copied can be missing in it, and no protected or kept byte of any target is: ddrescue may
- * be told to write by this map to the target itself, and will fetch what is missing and touch nothing else.
+ * The map of a run. Only what was to be copied, or is the source's table, can be missing in it, and no protected or kept byte of any
+ * target is, nor its table where that says something else than the source's, or the fence of one that is not done: ddrescue may be
+ * told to write by this map to the target itself, and will fetch what is missing and touch nothing else.
  */
 export function mapOf(targets: readonly MappedTarget[], unreadable: readonly ByteRange[]): MapContent {
   const union = (pick: (each: MappedTarget) => IntervalSet): IntervalSet =>
@@ -149,6 +150,7 @@ export function mapOf(targets: readonly MappedTarget[], unreadable: readonly Byt
     .build()
     .union(union(({ plan }) => plan.knownBad))
     .intersect(wanted)
+    .union(badInTable(targets))
     .subtract(untouchable);
   const pending = union(({ plan, done, durable }) => (done ? IntervalSet.empty : wantedOf(plan).subtract(placesOf(durable))));
   return { bad, pending: pending.subtract(bad).subtract(untouchable) };
@@ -157,6 +159,12 @@ export function mapOf(targets: readonly MappedTarget[], unreadable: readonly Byt
 /** What is copied in the end, the withheld head of a disk without a table included. */
 function wantedOf({ copy, withheld }: MappedTarget['plan']): IntervalSet {
   return copy.union(IntervalSet.of({ offset: 0, length: withheld }));
+}
+
+/** What may be fetched onto all of them. */
+function badInTable(targets: readonly MappedTarget[]): IntervalSet {
+  const each = targets.map(({ plan, done }) => (done ? plan.tableLoss.bad : IntervalSet.empty));
+  return each.reduce((common, one) => common.intersect(one), each[0] ?? IntervalSet.empty);
 }
 
 function placesOf(log: DigestLog | undefined): IntervalSet {

@@ -18,6 +18,8 @@ export interface TableComparison {
   readonly copied: ReadonlySet<number>;
   readonly target: Disk;
   readonly kinds: KindChoice;
+  /** The source's cannot be read, and the target was to keep its own: whatever that is. */
+  readonly ownBootCode: boolean;
 }
 
 export interface ComparedTables {
@@ -60,7 +62,7 @@ export function compareTables(comparison: TableComparison): ComparedTables {
   }
   if (!sameContainer(expected.extended, table.extended)) differ('the extended partition differs');
   for (const hint of hints(comparison, table)) differ(hint);
-  differences.push(...compareSectorZero(source, expected, table, target.size));
+  differences.push(...compareSectorZero(comparison, table));
   return { differences, comparable };
 }
 
@@ -123,15 +125,11 @@ function hints({ source, expected, copied }: TableComparison, table: PartitionTa
  * What sector 0 holds beside the entries that were compared. A clone encodes it afresh; a copy byte for byte has the source's: what
  * nothing depends on may be either.
  */
-function compareSectorZero(
-  source: PartitionTable,
-  expected: PartitionTable,
-  table: PartitionTable,
-  diskSize: number,
-): DiskDifference[] {
+function compareSectorZero(comparison: TableComparison, table: PartitionTable): DiskDifference[] {
+  const { source, expected, target, ownBootCode } = comparison;
   const differences: DiskDifference[] = [];
-  const wanted = sectorZero(expected, diskSize);
-  if (Buffer.compare(wanted.subarray(0, bootCodeSize), table.mbr.subarray(0, bootCodeSize)) !== 0)
+  const wanted = sectorZero(expected, target.size);
+  if (!ownBootCode && Buffer.compare(wanted.subarray(0, bootCodeSize), table.mbr.subarray(0, bootCodeSize)) !== 0)
     differences.push({ what: 'boot code', message: `the boot code in the first ${bootCodeSize} bytes differs` });
   const differ = (message: string): void => void differences.push({ what: 'table', message });
   const same = (start: number, stop: number): boolean => {

@@ -19,6 +19,7 @@ import { readerFor } from './reader.ts';
 import type { CopyRequest } from './request.ts';
 import { type Source, withSource } from './source.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
+import { bootSectorLabel, lostBootSector } from './table-loss.ts';
 import { type ExpectedChanges, expectChanges } from './verify-changes.ts';
 import { expectLayout } from './verify-expect.ts';
 import { expectIdentity } from './verify-identity.ts';
@@ -183,7 +184,10 @@ class Verification {
     const copied = new Set(layout.copied.map(({ number }) => number));
     if (table === undefined || layout.table === undefined)
       return { differences: [], comparable: differences.length === 0 ? copied : new Set() };
-    return compareTables({ source: table, expected: layout.table, copied, target, kinds: this.#request.kinds });
+    const { kinds, readErrors } = this.#request;
+    // With skip the boot code is the target's own.
+    const ownBootCode = readErrors === 'skip' && lostBootSector(this.#source.disk).count > 0;
+    return compareTables({ source: table, expected: layout.table, copied, target, kinds, ownBootCode });
   }
 
   async #changes({ copied, kept, renames }: Layout, bundle: Bundle | undefined, { windows }: Replayed): Promise<ExpectedChanges> {
@@ -233,10 +237,12 @@ class Verification {
       const options = { onEvent: this.#onEvent, signal: this.#signal, note };
       const parts = await compareParts(pair, { layout, target, work, ...written }, options);
       await reader.settle();
-      const unreadable = reader.bad.reduce((sum, { length }) => sum + length, 0);
+      const boot = lostBootSector(disk).bytes;
+      const unreadable = reader.bad.reduce((sum, { length }) => sum + length, boot);
       if (unreadable > 0) {
         const how = readErrors === 'skip' ? 'they were not compared' : 'the target was to have zeros there';
-        this.#notes.push(`${unreadable} bytes of the source cannot be read: ${how}`);
+        const where = boot === 0 ? '' : `, among them ${bootSectorLabel}`;
+        this.#notes.push(`${unreadable} bytes of the source cannot be read${where}: ${how}`);
       }
       return { parts, bypass: medium.bypass, unreadable };
     } finally {

@@ -198,12 +198,13 @@ test('maps of several targets: whatever is missing on one is missing, but never 
     const { below } = random(seed);
     const some = (count: number) =>
       IntervalSet.of(...Array.from({ length: count }, () => ({ offset: below(1000) * 512, length: (1 + below(40)) * 512 })));
+    const none = IntervalSet.empty;
     const plans = Array.from({ length: 1 + below(3) }, (_, index) => {
       const region = { offset: below(900) * 512, length: 512 * 20, carrier: 'raw' as const, name: `region ${index}` };
       const kept = some(2);
       const copy = some(20).subtract(kept).subtract(IntervalSet.of(region));
       return {
-        plan: { copy, withheld: 0, regions: [region], kept, knownBad: some(2) },
+        plan: { copy, withheld: 0, regions: [region], kept, knownBad: some(2), tableLoss: { lost: none, bad: some(1) } },
         done: below(2) === 1,
         durable: undefined,
       };

@@ -25,10 +25,12 @@ export async function badSectors(file: string, bad: readonly ByteRange[], ...mor
     const lines = ['0 + 1'];
     let at = 0;
     for (const { offset, length } of sorted) {
-      lines.push(`${at} ${offset - at} +`, `${offset} ${length} -`);
+      // The filter overlooks whatever follows an empty range.
+      lines.push(...(offset > at ? [`${at} ${offset - at} +`] : []), `${offset} ${length} -`);
       at = offset + length;
     }
-    writeFileSync(map, `${[...lines, `${at} ${statSync(file).size - at} +`].join('\n')}\n`);
+    const left = statSync(file).size - at;
+    writeFileSync(map, `${[...lines, ...(left > 0 ? [`${at} ${left} +`] : [])].join('\n')}\n`);
   };
   set(bad);
   const server = await serve(join(folder, 'socket'), '--filter=ddrescue', 'file', file, `ddrescue-mapfile=${map}`, ...more);
