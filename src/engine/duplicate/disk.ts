@@ -190,15 +190,20 @@ function known(fs: FileSystemInfo | undefined): { readonly fs?: FileSystemInfo }
   return fs === undefined ? {} : { fs };
 }
 
-/** Numbers of parts whose btrfs looks like a root. What cannot be read there shows when the part is copied. */
+const rootLabels: ReadonlySet<string> = new Set(['root', 'rootfs', 'system', '/']);
+
+/** Numbers of parts whose btrfs looks like a root, or is called one. What cannot be read there shows when the part is copied. */
 async function rootsInBtrfs(image: ImageSource, parts: readonly FoundPart[]): Promise<ReadonlySet<number>> {
   const roots = new Set<number>();
-  for (const { number, range, fs } of parts) {
+  for (const { number, range, entry, fs } of parts) {
     if (fs?.type !== 'btrfs') continue;
-    const isRoot = await holdsRoot(slice(image, range)).catch((error: unknown) => {
-      if (isMediumError(error)) return false;
-      throw error;
-    });
+    const named = [entry?.name, fs.label].some((name) => rootLabels.has(name?.toLowerCase() ?? ''));
+    const isRoot =
+      named ||
+      (await holdsRoot(slice(image, range)).catch((error: unknown) => {
+        if (isMediumError(error)) return false;
+        throw error;
+      }));
     if (isRoot) roots.add(number);
   }
   return roots;

@@ -79,7 +79,7 @@ async function searched<T>(
   parts: readonly SystemPart[],
   action: (search: SystemSearch, namespace?: MountNamespace) => Promise<T>,
 ): Promise<T> {
-  if (!parts.some(({ fs }) => mountable.has(fs?.type ?? ''))) return action({ notes: [noSystem] });
+  if (!parts.some(({ fs }) => mountable.has(fs?.type ?? ''))) return action({ notes: noSystemOn(parts) });
   const namespace = await MountNamespace.open();
   try {
     return await action(await findRoot(parts, namespace), namespace);
@@ -88,7 +88,26 @@ async function searched<T>(
   }
 }
 
-const noSystem = 'no operating system was found on it';
+/** May hold a system, and are not opened: of a btrfs the kernel mounts whichever device it knows with the same UUID. */
+const notOpened: Readonly<Record<string, string>> = {
+  btrfs: 'doppel does not open btrfs',
+  bcachefs: 'doppel does not open bcachefs',
+  f2fs: 'doppel does not open F2FS',
+  zfs_member: 'doppel does not open ZFS',
+  LVM2_member: 'doppel does not look into LVM',
+  crypto_LUKS: 'it is encrypted',
+  linux_raid_member: 'doppel does not assemble RAID',
+};
+
+/** Why there is none, each a sentence. */
+function noSystemOn(parts: readonly SystemPart[]): string[] {
+  const closed = parts.flatMap(({ label, fs }) => {
+    const why = notOpened[fs?.type ?? ''];
+    return why === undefined ? [] : [`${label} was not looked into: ${why}; a system in it is not seen`];
+  });
+  const where = closed.length === 0 ? 'on it' : 'in what could be looked into';
+  return [...closed, `no operating system was found ${where}`];
+}
 
 async function withRoot<T>(
   parts: readonly SystemPart[],
@@ -171,7 +190,7 @@ async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace)
   }
   const typed = found.find(({ part }) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');
   const chosen = typed ?? found[0];
-  if (chosen === undefined) return { notes: [...notes, noSystem] };
+  if (chosen === undefined) return { notes: [...notes, ...noSystemOn(parts)] };
   for (const { part, system } of found) {
     if (part !== chosen.part)
       notes.push(`${part.label} holds another system (${system.os.pretty}); only the one on ${chosen.part.label} is made itself`);

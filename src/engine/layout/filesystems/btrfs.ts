@@ -72,7 +72,7 @@ async function used(part: ImageSource, sb: BtrfsSuperblock): Promise<IntervalSet
 }
 
 /** The whole chunk tree, read through the system chunks that the superblock carries; and the reader, which knows what it read. */
-async function readChunks(part: ImageSource, sb: BtrfsSuperblock): Promise<{ chunks: ChunkMap; reader: TreeReader }> {
+export async function readChunks(part: ImageSource, sb: BtrfsSuperblock): Promise<{ chunks: ChunkMap; reader: TreeReader }> {
   const system = parseSysChunks(sb);
   const collector = new ChunkCollector(sb);
   const reader = new TreeReader(part, sb, system);
