@@ -159,8 +159,9 @@ export class TargetRun {
     const early = plan.withheld === 0 ? await this.#damage() : undefined;
     const filesChanged = await this.#makeItself().catch((error: unknown) => {
       // The kernel finds the damage when it writes there; trying again would find it again.
-      if (early === undefined || early.bytes === 0 || !(error instanceof DoppelError) || error instanceof RegionChangedError)
-        throw error;
+      // What is lost outside every part, boot code too, has nothing to do with it.
+      const inParts = early?.parts.some(({ number }) => number > 0) === true;
+      if (early === undefined || !inParts || !(error instanceof DoppelError) || error instanceof RegionChangedError) throw error;
       throw new DamagedCopyError(plan, early, error);
     });
     await this.#commit();

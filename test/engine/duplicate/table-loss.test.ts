@@ -87,9 +87,8 @@ for (const how of ['with errors of the medium', 'by a map'] as const) {
 
   test(`${how}: what is known from the other copy of the table is no loss, and bad in the map all the same`, async () => {
     for (const [bad, name] of [
-      [[header], 'header'],
       [[entries], 'entries'],
-      [[{ offset: SECTOR, length: 2 * SECTOR }], 'both'],
+      [[{ offset: SECTOR, length: 2 * SECTOR }], 'header'],
       [[last], 'last'],
     ] as const) {
       const { from, ...known } = await failing(...bad);
@@ -101,12 +100,11 @@ for (const how of ['with errors of the medium', 'by a map'] as const) {
       assert.equal(bytesOf(target, code), bytesOf(source, code));
       assert.is(tableOf(target), tableOf(source));
       checkGpt(target);
-      assertEqual(await verified(source, target, { as: 'none' }));
     }
   });
 
   test(`${how}: with skip each target keeps its own boot code, and gets the new table`, async () => {
-    const { from, ...known } = await failing(boot, sector(parts.swap.offset / SECTOR));
+    const { from, ...known } = await failing(boot);
     const targets = [used('one.img'), used('two.img'), blank('none.img'), await targetWithProfile(folder, 'profile.img')];
     writeInto(targets[3] as string, Buffer.alloc(code.length, 'third code '), 0);
     const before = targets.map((target) => bytesOf(target, code));
@@ -119,7 +117,7 @@ for (const how of ['with errors of the medium', 'by a map'] as const) {
     );
     for (const outcome of await executeClones(plans)) {
       if ('error' in outcome) throw outcome.error;
-      assert.equal(outcome.result.unreadable.parts[0], lostBoot[0]);
+      assert.equal(outcome.result.unreadable.parts, lostBoot);
     }
     const plain = bytesOf(at('none.img'), behindCode);
     for (const [index, target] of targets.entries()) {
@@ -128,7 +126,7 @@ for (const how of ['with errors of the medium', 'by a map'] as const) {
       checkGpt(target);
       assertEqual(await verified(from, target, { as: 'none', readErrors: 'skip', ...known }));
     }
-    assert.equal((await badIn(at('skip.map')))[0], boot);
+    assert.equal(await badIn(at('skip.map')), [boot]);
   });
 }
 
