@@ -163,9 +163,19 @@ function partitioned(request: LayoutRequest & { readonly source: PartitionedDisk
       ...merged.leftOut.map(({ entry, reason }) => `partition ${entry.number} of the source is not copied: ${reason}`),
       ...grown.notes,
       ...(twin === undefined ? [] : [twin]),
+      ...(sectorSizeKnown ? [] : howToAttach(target, grown.table)),
     ],
     warnings: [...adapted.warnings, ...merged.warnings],
   };
+}
+
+/** A file does not tell how large its sectors are: who attaches it has to. */
+function howToAttach({ name }: Disk, { sectorSize }: PartitionTable): string[] {
+  if (sectorSize === 512) return [];
+  return [
+    `the table on ${name} counts sectors of ${sectorSize} bytes: attach it with such (losetup --sector-size ${sectorSize}; ` +
+      `QEMU: logical_block_size=${sectorSize},physical_block_size=${sectorSize}), or its parts are not found`,
+  ];
 }
 
 function fromSource({ origin }: MergedPart): boolean {

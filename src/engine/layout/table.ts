@@ -5,13 +5,14 @@ import { findIncomplete } from './fence-table.ts';
 import { findGpt, type GptFindings, gptProblems, gptTable } from './gpt-read.ts';
 import { type BootSector, extendedTypes, mbrTable, protectiveType, readBootSector } from './mbr.ts';
 import { readLogicalPartitions } from './mbr-extended.ts';
+import { withSectorsOfMbr } from './mbr-sectors.ts';
 import { AmbiguousTableError, SectorSizeConflictError, TableCorruptError, TableTruncatedError } from './table-errors.ts';
 import { entryLabel } from './table-text.ts';
 import { profilePartitionType } from './types.ts';
 
 export interface ReadTableOptions {
   /**
-   * Whether a GPT may have been written for another sector size than `image.sectorSize` (512 and 4096 are tried): right for
+   * Whether a table may have been written for another sector size than `image.sectorSize` (512 and 4096 are tried): right for
    * regular files, never for block devices. Default: `image.sectorSizeAssumed`.
    */
   readonly probeSectorSizes?: boolean;
@@ -48,7 +49,7 @@ export async function readTable(image: ImageSource, options: ReadTableOptions = 
   await image.read(sector, 0);
   const boot = readBootSector(sector, Math.floor(image.size / sectorSize));
 
-  if (chosen) return withGpt(image, chosen, boot, sector);
+  if (chosen) return withGpt(image, chosen, boot, sector, probe);
   const foreign = found.find((findings) => findings.primary.copy ?? findings.backup.copy);
   const remains = found.some(({ primary, backup }) => primary.parsed.present || backup.parsed.present);
   const otherTable = boot.verdict === 'bad' || (boot.verdict === 'table' && boot.entries.length > 0);
@@ -56,7 +57,7 @@ export async function readTable(image: ImageSource, options: ReadTableOptions = 
     if (foreign) throw new SectorSizeConflictError(image.name, own, foreign.sectorSize);
     throw damaged(image, found);
   }
-  return withoutGpt(image, []);
+  return withoutGpt(image, [], probe);
 }
 
 /** One copy at least is good; whether it counts depends on sector 0. */
@@ -65,6 +66,7 @@ async function withGpt(
   found: GptFindings,
   boot: BootSector,
   sector: Uint8Array,
+  probe: boolean,
 ): Promise<PartitionTable | undefined> {
   if (boot.protective) {
     const hybrid = boot.entries.map((entry) => `${entry.number} (type ${entry.type})`);
@@ -76,7 +78,8 @@ async function withGpt(
   const ours = table.entries.some((entry) => entry.type === profilePartitionType);
   if (findIncomplete(table)) return table;
   if (boot.verdict === 'table' && boot.entries.length > 0) {
-    if (!ours) return withoutGpt(image, ['a GPT without protective MBR was ignored: sector 0 holds an MBR partition table']);
+    if (!ours)
+      return withoutGpt(image, ['a GPT without protective MBR was ignored: sector 0 holds an MBR partition table'], probe);
     throw new AmbiguousTableError(
       image.name,
       'sector 0 holds an MBR partition table, but there is also a GPT that holds a profile',
@@ -91,12 +94,12 @@ async function withGpt(
   );
 }
 
-async function withoutGpt(image: ImageSource, notes: readonly string[]): Promise<PartitionTable | undefined> {
-  const sector = new Uint8Array(Math.max(512, image.sectorSize));
-  await image.read(sector, 0);
-  const boot = readBootSector(sector, Math.floor(image.size / image.sectorSize));
-  if (boot.verdict === 'bad') throw new TableCorruptError(image.name, boot.problems, 'mbr');
-  if (boot.verdict !== 'table') return undefined;
+async function withoutGpt(found: ImageSource, notes: readonly string[], probe: boolean): Promise<PartitionTable | undefined> {
+  const { sector: first, boot: seen } = await bootSectorOf(found);
+  if (seen.verdict === 'bad') throw new TableCorruptError(found.name, seen.problems, 'mbr');
+  if (seen.verdict !== 'table') return undefined;
+  const image = probe ? await withSectorsOfMbr(found, seen.entries) : found;
+  const { sector, boot } = image === found ? { sector: first, boot: seen } : await bootSectorOf(image);
   const [container, second] = boot.entries.filter(({ type }) => extendedTypes.has(type));
   if (container === undefined) return mbrTable(boot, sector, image.size, image.sectorSize, notes);
   const both = second && [`${entryLabel(container)} and ${entryLabel(second)} are both extended`];
@@ -104,6 +107,12 @@ async function withoutGpt(image: ImageSource, notes: readonly string[]): Promise
   const problems = [...(both ?? []), ...logical.problems];
   if (problems.length > 0) throw new TableCorruptError(image.name, problems, 'mbr');
   return mbrTable(boot, sector, image.size, image.sectorSize, notes, logical);
+}
+
+async function bootSectorOf(image: ImageSource): Promise<{ readonly sector: Uint8Array; readonly boot: BootSector }> {
+  const sector = new Uint8Array(Math.max(512, image.sectorSize));
+  await image.read(sector, 0);
+  return { sector, boot: readBootSector(sector, Math.floor(image.size / image.sectorSize)) };
 }
 
 function damaged(image: ImageSource, found: readonly GptFindings[]): Error {

@@ -1,13 +1,15 @@
-/** File systems without a table around them, onto targets with larger sectors: by themselves, and as parts of a disk. */
+/** File systems without a table around them, onto targets with larger sectors: by themselves, and as parts of a disk. And files that hold tables with such. */
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { inspectImage } from '../../../src/engine/duplicate/inspect.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
-import { hashOf } from './disk-facts.ts';
+import { bytesOf, checkFileSystem, filesOf, hashOf } from './disk-facts.ts';
 import { clone, refusal, requestOf } from './requests.ts';
-import { MiB, newFile, tool } from './small-disk.ts';
+import { MiB, makeSmallDisk, newFile, parts, smallSize, tool } from './small-disk.ts';
+import { assertEqual, verified } from './verified.ts';
 
 const folder = tempDir('sectors');
 const length = 20 * MiB;
@@ -92,6 +94,61 @@ test('of what cannot be judged the plan warns', async () => {
     assert.match(warnings.join('\n'), 'has sectors of 4096 bytes: whether crypto_LUKS bears other sectors cannot be judged');
   } finally {
     loop.detach();
+  }
+});
+
+for (const table of ['gpt', 'mbr'] as const) {
+  test(`the ${table} of a device with sectors of 4096 bytes, in a file: the plan says how to attach it, and it is read as what it is`, async () => {
+    const native = join(folder, `${table}-native.img`);
+    await makeSmallDisk(native, { table, sectorSize: 4096 });
+    const [file, second] = [join(folder, `${table}-file.img`), join(folder, `${table}-second.img`)];
+    for (const path of [file, second]) newFile(path, smallSize);
+    const loop = attachLoop(native, { sectorSize: 4096, readOnly: true });
+    try {
+      const { plan } = await clone(loop.device, file, { as: 'none' });
+      assert.match(plan.notes.join('\n'), /losetup --sector-size 4096; QEMU: logical_block_size=4096/);
+      assertEqual(await verified(loop.device, file, { as: 'none' }));
+      const same = await planClone(requestOf(loop.device, file, { as: 'none' }));
+      assert.is(same.table?.sectorSize, 4096);
+    } finally {
+      loop.detach();
+    }
+    const { disk } = await inspectImage(file);
+    assert.equal([disk.table?.kind, disk.table?.sectorSize], [table, 4096]);
+    assert.equal(
+      disk.parts.map(({ fs }) => fs?.type),
+      ['vfat', 'ext4', 'swap', 'ext4'],
+    );
+    await clone(file, second, { as: 'none' });
+    checkFileSystem(second, parts.root, 'ext4');
+    assert.equal([...filesOf(second, parts.app)], [...filesOf(native, parts.app)]);
+    assert.ok(bytesOf(second, { offset: 446, length: 66 }).equals(bytesOf(native, { offset: 446, length: 66 })));
+  });
+}
+
+test('a table with logical parts in sectors of 4096 bytes is read from a file; one in sectors of 512 bytes stays what it is', async () => {
+  for (const sectorSize of [512, 4096] as const) {
+    const path = join(folder, `logical-${sectorSize}.img`);
+    newFile(path, 64 * MiB);
+    const loop = attachLoop(path, { sectorSize });
+    const at = (offset: number) => offset / sectorSize;
+    const lines = `start=${at(MiB)}, size=${at(4 * MiB)}\nstart=${at(8 * MiB)}, size=${at(32 * MiB)}, type=5\nstart=${at(9 * MiB)}, size=${at(4 * MiB)}\n`;
+    tool('sfdisk', ['--quiet', '--no-reread', '--no-tell-kernel', loop.device], `label: dos\n${lines}`);
+    loop.detach();
+    for (const offset of [MiB, 9 * MiB]) {
+      const part = attachLoop(path, { offset, size: 4 * MiB });
+      tool('mkswap', ['-q', part.device]);
+      part.detach();
+    }
+    const { disk } = await inspectImage(path);
+    assert.is(disk.table?.sectorSize, sectorSize);
+    assert.equal(
+      disk.parts.map(({ number, fs, range }) => [number, fs?.type, range.offset]),
+      [
+        [1, 'swap', MiB],
+        [5, 'swap', 9 * MiB],
+      ],
+    );
   }
 });
 
