@@ -12,16 +12,19 @@ import { isMissing } from './sysfs.ts';
 import { findTool, ImageToolError, type ToolName } from './tools.ts';
 
 export interface Helper {
-  /** Waits until it has made a file in its folder, which it does when it is ready; false when it ended instead. */
-  made(file: string): Promise<boolean>;
+  /**
+   * Waits until it has made a file in its folder, which it does when it is ready; false when it ended instead, or is not ready
+   * after `patience` milliseconds.
+   */
+  made(file: string, patience?: number): Promise<boolean>;
   /** What it wrote to its standard error lately, trimmed. */
   said(): string;
   /** A clause about how it ended; undefined while it runs. */
   ended(): string | undefined;
   /** Waits until it ends by itself, at most `patience` milliseconds; whether it did. */
   gone(patience: number): Promise<boolean>;
-  /** Ends it, with force when it takes longer than a minute. */
-  stop(): Promise<void>;
+  /** Ends it, with force when it takes longer than `patience` milliseconds, a minute unless given. */
+  stop(patience?: number): Promise<void>;
 }
 
 /** Characters of its standard error that are kept. */
@@ -64,16 +67,20 @@ function watch(tool: string, child: ChildProcess, folder: string): Helper {
     return ending !== undefined;
   };
   return {
-    async made(file) {
-      while (ending === undefined && !(await exists(join(folder, file)))) await setTimeout(5);
+    async made(file, patience = Number.POSITIVE_INFINITY) {
+      const begun = performance.now();
+      while (ending === undefined && !(await exists(join(folder, file)))) {
+        if (performance.now() - begun > patience) return false;
+        await setTimeout(5);
+      }
       return ending === undefined;
     },
     said: () => heard.trim(),
     ended: () => ending,
     gone,
-    async stop() {
+    async stop(patience = PATIENCE) {
       child.kill('SIGTERM');
-      if (!(await gone(PATIENCE))) child.kill('SIGKILL');
+      if (!(await gone(patience))) child.kill('SIGKILL');
       await closed;
     },
   };

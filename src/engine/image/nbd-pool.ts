@@ -1,14 +1,23 @@
 /** Several connections to one export, each of which does one thing at a time. */
-import { NbdConnection, NbdError, type NbdExport } from '../native/libnbd.ts';
+import { NbdConnection, NbdError, type NbdExport, NbdUnansweredError } from '../native/libnbd.ts';
 import { ImageIoError, type ImageOperation, NbdConnectionLostError } from './errors.ts';
+import { NbdSilentError } from './nbd-errors.ts';
 
 /** As many as there are lanes. */
 const CONNECTIONS = 4;
+/** Milliseconds until a connection must be answered: the first; a further one; a further one that the server did not promise. */
+export interface NbdPatience {
+  readonly first: number;
+  readonly further: number;
+  readonly unpromised: number;
+}
+export const usualPatience: NbdPatience = { first: 30_000, further: 10_000, unpromised: 3_000 };
 
 export interface NbdEndpoint {
   /** As the user named the image; for messages. */
   readonly name: string;
   readonly uri: string;
+  readonly patience?: NbdPatience;
   /** Of a server of our own: why it ended, in its own words. */
   readonly failure?: () => Promise<string | undefined>;
 }
@@ -21,38 +30,55 @@ export interface Place {
 
 export class NbdPool {
   readonly about: NbdExport;
+  /** The server answers no more connections than there are here. */
+  readonly short: boolean;
   readonly #endpoint: NbdEndpoint;
   readonly #all: readonly NbdConnection[];
   readonly #free: NbdConnection[];
   readonly #waiting: ((connection: NbdConnection) => void)[] = [];
 
-  private constructor(endpoint: NbdEndpoint, connections: readonly NbdConnection[]) {
+  private constructor(endpoint: NbdEndpoint, connections: readonly NbdConnection[], short: boolean) {
     this.#endpoint = endpoint;
+    this.short = short;
     this.#all = connections;
     this.#free = [...connections];
     this.about = (connections[0] as NbdConnection).about;
   }
 
   /**
-   * Several connections where the server promises that a flush on one covers all, or where nothing is written.
-   * @throws MissingToolError, ImageIoError, NbdConnectionLostError
+   * Several connections where the server promises that a flush on one covers all, or where nothing is written; fewer where it
+   * takes fewer.
+   * @throws MissingToolError, UnusableImageError, ImageIoError, NbdSilentError
    */
   static async connect(endpoint: NbdEndpoint, readOnly: boolean): Promise<NbdPool> {
     const connections: NbdConnection[] = [];
     try {
-      connections.push(await NbdConnection.connect(endpoint.uri));
+      const connect = await connector(endpoint);
+      const patience = endpoint.patience ?? usualPatience;
+      connections.push(await connect(patience.first));
       const { multiConnection } = (connections[0] as NbdConnection).about;
-      while ((multiConnection || readOnly) && connections.length < CONNECTIONS) {
-        connections.push(await NbdConnection.connect(endpoint.uri));
+      if (!multiConnection && !readOnly) return new NbdPool(endpoint, connections, false);
+      // All at once, so that a server that takes few is waited for once.
+      const further = Array.from({ length: CONNECTIONS - 1 }, () =>
+        connect(patience[multiConnection ? 'further' : 'unpromised']),
+      );
+      const results = await Promise.allSettled(further);
+      for (const result of results) if (result.status === 'fulfilled') connections.push(result.value);
+      for (const { reason } of results.filter((result) => result.status === 'rejected')) {
+        if (endpoint.failure !== undefined || !(reason instanceof NbdError)) throw reason;
       }
-      return new NbdPool(endpoint, connections);
+      const short = connections.length < CONNECTIONS;
+      // The window of a file system needs a place too.
+      if (short && connections.length > 1) await connections.pop()?.close();
+      return new NbdPool(endpoint, connections, short);
     } catch (cause) {
       for (const connection of connections) await connection.close();
-      if (!(cause instanceof NbdError)) throw cause;
-      const detail = (await endpoint.failure?.()) ?? cause.message;
-      const todo = 'Check the address, that its server runs and can be reached, and that it exports a disk of that name.';
-      throw new ImageIoError(endpoint.name, 'open', { detail, cause, ...(endpoint.failure === undefined ? { todo } : {}) });
+      throw await openError(endpoint, cause);
     }
+  }
+
+  get size(): number {
+    return this.#all.length;
   }
 
   /** Waits for a free connection. Errors of NBD come out as ImageIoError or NbdConnectionLostError. */
@@ -80,4 +106,16 @@ export class NbdPool {
     const detail = cause.lost ? ((await failure?.()) ?? cause.message) : cause.message;
     return new ImageIoError(name, operation, { offset, length, detail, cause });
   }
+}
+
+async function connector({ uri }: NbdEndpoint): Promise<(patience: number) => Promise<NbdConnection>> {
+  return (patience) => NbdConnection.connect(uri, { patience });
+}
+
+async function openError({ name, failure }: NbdEndpoint, cause: unknown): Promise<unknown> {
+  if (!(cause instanceof NbdError)) return cause;
+  if (cause instanceof NbdUnansweredError && failure === undefined) return new NbdSilentError(name, cause.patience);
+  const detail = (await failure?.()) ?? cause.message;
+  const todo = 'Check the address, that its server runs and can be reached, and that it exports a disk of that name.';
+  return new ImageIoError(name, 'open', { detail, cause, ...(failure === undefined ? { todo } : {}) });
 }

@@ -10,14 +10,15 @@ import { ImageIoError, UnusableImageError } from './errors.ts';
 import { privateFolder, startHelper } from './helper.ts';
 import { endLease } from './leased-folder.ts';
 import { attachLoop } from './loop.ts';
-import type { NbdEndpoint } from './nbd-pool.ts';
+import { NbdFewClientsError } from './nbd-errors.ts';
+import { type NbdEndpoint, usualPatience } from './nbd-pool.ts';
 import { ImageToolError, runTool } from './tools.ts';
 
 const MOUNT = 'disk';
 const FILE = 'raw';
 const PID = 'pid';
 
-/** @throws MissingToolError, UnusableImageError, ImageIoError when it cannot be set up */
+/** @throws MissingToolError, UnusableImageError, NbdFewClientsError, ImageIoError when it cannot be set up */
 export async function openNbdWindow(
   endpoint: NbdEndpoint,
   range: ByteRange,
@@ -28,6 +29,10 @@ export async function openNbdWindow(
     const todo = 'Put the certificates into /etc/pki/libnbd and leave them out of the URI, or make a plain copy (--as none).';
     throw new UnusableImageError(endpoint.name, why, todo);
   }
+  return openPlain(endpoint, range, readOnly);
+}
+
+async function openPlain(endpoint: NbdEndpoint, range: ByteRange, readOnly: boolean): Promise<Window> {
   const folder = await privateFolder();
   const shown = await showAsFile(endpoint, folder, readOnly).catch(async (error) => {
     await endLease(folder);
@@ -40,20 +45,24 @@ export async function openNbdWindow(
     await shown.end();
     throw error;
   }
-  let closing: Promise<void> | undefined;
-  const close = async (): Promise<void> => {
+  return closing(window.device, async () => {
     try {
       if (!readOnly) await flush(endpoint.name, window.device, range);
     } finally {
       await window.close();
       await shown.end();
     }
-  };
+  });
+}
+
+/** A window that is closed once, however often it is asked for. */
+function closing(device: string, close: () => Promise<void>): Window {
+  let closed: Promise<void> | undefined;
   return {
-    device: window.device,
+    device,
     close: () => {
-      closing ??= close();
-      return closing;
+      closed ??= close();
+      return closed;
     },
   };
 }
@@ -61,10 +70,16 @@ export async function openNbdWindow(
 async function showAsFile(endpoint: NbdEndpoint, folder: string, readOnly: boolean) {
   const mount = join(folder, MOUNT);
   await mkdir(mount);
-  const options = [...(readOnly ? ['-r'] : []), '-P', join(folder, PID)];
+  const foreign = endpoint.failure === undefined;
+  // Somebody else's server may have few places: each window takes one.
+  const options = [...(readOnly ? ['-r'] : []), ...(foreign ? ['-C', '1'] : []), '-P', join(folder, PID)];
   const helper = await startHelper('nbdfuse', [...options, join(mount, FILE), endpoint.uri], folder);
   // The file with its process id comes when it serves.
-  if (!(await helper.made(PID))) {
+  const { further } = endpoint.patience ?? usualPatience;
+  if (!(await helper.made(PID, foreign ? further : undefined))) {
+    const late = helper.ended() === undefined;
+    if (late) await helper.stop(0);
+    if (late) throw new NbdFewClientsError(endpoint.name, further);
     const detail = `the disk cannot be shown as a file: ${helper.said() || helper.ended()}`;
     throw new ImageIoError(endpoint.name, 'open', { detail });
   }

@@ -48,7 +48,7 @@ export class NbdImage implements OpenImage {
     this.size = size;
     this.sectorSize = Math.max(SECTOR, minimumBlock);
     this.physicalSectorSize = Math.max(PAGE, minimumBlock);
-    this.notes = backing.notes;
+    this.notes = [...backing.notes, ...(pool.short ? [shortNote(backing.name, pool.size)] : [])];
     this.#backing = backing;
     this.#pool = pool;
     this.#any = new AnyRange(pool.about, {
@@ -142,7 +142,14 @@ export class NbdImage implements OpenImage {
     this.#check('read', 0, 0);
     return this.#track(async () => {
       const bypass = await this.#backing.dropCaches();
-      return new NbdReadBack(bypass, this.name, this.size, await NbdPool.connect(this.#backing, true));
+      // Somebody else's server would show new connections the same, and may have no place for them.
+      if (this.#backing.failure === undefined) return new NbdReadBack(bypass, this, { read: (into, at) => this.read(into, at) });
+      const pool = await NbdPool.connect(this.#backing, true);
+      const any = new AnyRange(pool.about, {
+        read: (into, at) => inPieces(pool, 'read', into, at, (connection, piece, from) => connection.read(piece, from)),
+        write: () => Promise.reject(new TypeError('a read-back does not write')),
+      });
+      return new NbdReadBack(bypass, this, { read: (into, at) => any.read(into, at), close: () => pool.close() });
     });
   }
 
@@ -213,6 +220,11 @@ export class NbdImage implements OpenImage {
   }
 }
 
+function shortNote(name: string, connections: number): string {
+  const fewer = `${name} has no place for as many connections as would be quickest; ${connections === 1 ? 'one is' : `${connections} are`} used`;
+  return `${fewer} (a qemu-nbd takes more when it is started with --shared=8)`;
+}
+
 /** At most 1 MiB; not to be written to. */
 function zerosOf(length: number): Uint8Array {
   zeros ??= new Uint8Array(ZEROS);
@@ -235,32 +247,31 @@ async function inPieces(
   }
 }
 
+interface ReadBackWay {
+  read(into: Uint8Array, offset: number): Promise<void>;
+  close?(): Promise<void>;
+}
+
 class NbdReadBack implements ReadBack {
   readonly bypass: CacheBypass;
-  readonly #name: string;
-  readonly #size: number;
-  readonly #pool: NbdPool;
-  readonly #any: AnyRange;
+  readonly #image: { readonly name: string; readonly size: number };
+  readonly #way: ReadBackWay;
   readonly #running = new Set<Promise<void>>();
   #closing: Promise<void> | undefined;
 
-  constructor(bypass: CacheBypass, name: string, size: number, pool: NbdPool) {
+  constructor(bypass: CacheBypass, image: { readonly name: string; readonly size: number }, way: ReadBackWay) {
     this.bypass = bypass;
-    this.#name = name;
-    this.#size = size;
-    this.#pool = pool;
-    this.#any = new AnyRange(pool.about, {
-      read: (into, offset) => inPieces(pool, 'read', into, offset, (connection, piece, at) => connection.read(piece, at)),
-      write: () => Promise.reject(new TypeError('a read-back does not write')),
-    });
+    this.#image = image;
+    this.#way = way;
   }
 
   async read(into: Uint8Array, offset: number): Promise<void> {
+    const { name, size } = this.#image;
     if (this.#closing !== undefined) {
-      throw new ImageIoError(this.#name, 'read', { offset, length: into.length, detail: 'the image was closed' });
+      throw new ImageIoError(name, 'read', { offset, length: into.length, detail: 'the image was closed' });
     }
-    checkRange(this.#name, 'read', offset, into.length, this.#size);
-    const call = this.#any.read(into, offset);
+    checkRange(name, 'read', offset, into.length, size);
+    const call = this.#way.read(into, offset);
     this.#running.add(call);
     try {
       await call;
@@ -270,7 +281,7 @@ class NbdReadBack implements ReadBack {
   }
 
   close(): Promise<void> {
-    this.#closing ??= Promise.allSettled(this.#running).then(() => this.#pool.close());
+    this.#closing ??= Promise.allSettled(this.#running).then(() => this.#way.close?.());
     return this.#closing;
   }
 }

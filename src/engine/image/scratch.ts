@@ -26,7 +26,7 @@ export async function openScratch(text: string, range: ByteRange): Promise<Windo
   const server = await serveDisk({ path, name: text, format, readOnly: false, scratch: true, device });
   let window: Window;
   try {
-    window = await openNbdWindow({ name: text, uri: server.uri }, range, { readOnly: false });
+    window = await openNbdWindow({ name: text, uri: server.uri, failure: () => server.failure() }, range, { readOnly: false });
   } catch (error) {
     await server.stop();
     throw error;

@@ -25,6 +25,17 @@ export class NbdError extends Error {
   }
 }
 
+/** Nobody answered within the time that was given for it. */
+export class NbdUnansweredError extends NbdError {
+  /** Milliseconds. */
+  readonly patience: number;
+
+  constructor(patience: number) {
+    super(`no answer within ${patience / 1000} seconds`, constants.errno.ETIMEDOUT, true);
+    this.patience = patience;
+  }
+}
+
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
 
 type Native = ((...args: unknown[]) => unknown) & { async: (...args: unknown[]) => void };
@@ -41,6 +52,7 @@ const prototypes = {
   nbd_get_error: 'const char *nbd_get_error()',
   nbd_get_errno: 'int nbd_get_errno()',
   nbd_add_meta_context: 'int nbd_add_meta_context(void *h, const char *name)',
+  nbd_set_tls_certificates: 'int nbd_set_tls_certificates(void *h, const char *folder)',
   nbd_set_uri_allow_local_file: 'int nbd_set_uri_allow_local_file(void *h, bool allow)',
   nbd_aio_connect_uri: 'int nbd_aio_connect_uri(void *h, const char *uri)',
   nbd_aio_is_ready: 'int nbd_aio_is_ready(void *h)',
@@ -144,6 +156,14 @@ export interface NbdExtent {
   readonly zero: boolean;
 }
 
+export interface ConnectOptions {
+  /** Milliseconds until the server has answered everything that there is to ask before use. */
+  readonly patience: number;
+  /** Folder of ca-cert.pem and the like, for TLS. */
+  readonly certificates?: string;
+  readonly signal?: AbortSignal;
+}
+
 /** nbd_block_status takes lengths of 32 bits. */
 const STATUS_STEP = 2 ** 31;
 const LONGEST = 32 << 20;
@@ -172,8 +192,8 @@ export class NbdConnection {
     };
   }
 
-  /** @throws NbdError, MissingToolError, the signal's reason */
-  static async connect(uri: string, signal?: AbortSignal): Promise<NbdConnection> {
+  /** @throws NbdError, NbdUnansweredError, MissingToolError, the signal's reason */
+  static async connect(uri: string, { patience, certificates, signal }: ConnectOptions): Promise<NbdConnection> {
     const handle = native('nbd_create')();
     if (handle === null) throw lastError(undefined);
     try {
@@ -182,8 +202,9 @@ export class NbdConnection {
       };
       must(native('nbd_add_meta_context')(handle, allocationContext));
       must(native('nbd_set_uri_allow_local_file')(handle, true));
+      if (certificates !== undefined) must(native('nbd_set_tls_certificates')(handle, certificates));
       must(native('nbd_aio_connect_uri')(handle, uri));
-      await driven(handle, () => native('nbd_aio_is_ready')(handle) === 1, signal);
+      await driven(handle, () => native('nbd_aio_is_ready')(handle) === 1, { patience, ...(signal ? { signal } : {}) });
       return new NbdConnection(handle);
     } catch (error) {
       native('nbd_close')(handle);
@@ -275,14 +296,21 @@ function blocking(name: FunctionName, ...args: unknown[]): Promise<number> {
 }
 
 /** Lets a connection work until `done`, all of libnbd on this thread; only the waiting is done elsewhere. @throws NbdError */
-async function driven(handle: unknown, done: () => boolean, signal?: AbortSignal): Promise<void> {
+async function driven(
+  handle: unknown,
+  done: () => boolean,
+  { patience = Number.POSITIVE_INFINITY, signal }: { readonly patience?: number; readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  const begun = performance.now();
   while (!done()) {
     signal?.throwIfAborted();
+    const left = patience - (performance.now() - begun);
+    if (left <= 0) throw new NbdUnansweredError(patience);
     const direction = Number(native('nbd_aio_get_direction')(handle));
     const fd = Number(native('nbd_aio_get_fd')(handle));
     if (fd === -1 || direction === 0) throw lastError(handle);
     const wanted = (direction & DIRECTION_READ ? POLLIN : 0) | (direction & DIRECTION_WRITE ? POLLOUT : 0);
-    const ready = await pollDescriptor(fd, wanted, POLL_STEP);
+    const ready = await pollDescriptor(fd, wanted, Math.ceil(Math.min(POLL_STEP, left)));
     if (ready === 0) continue;
     const writes = (direction & DIRECTION_WRITE) !== 0 && (ready & POLLIN) === 0;
     if (native(writes ? 'nbd_aio_notify_write' : 'nbd_aio_notify_read')(handle) === -1) throw lastError(handle);

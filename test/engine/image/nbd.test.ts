@@ -1,15 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConnectionLostError } from '../../../src/engine/errors.ts';
-import { ImageIoError, ReadOnlyImageError, UnusableImageError } from '../../../src/engine/image/errors.ts';
+import { ImageIoError, ReadOnlyImageError } from '../../../src/engine/image/errors.ts';
 import { openSource, openTarget } from '../../../src/engine/image/open.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes, extentsOf, ioError } from './conformance.ts';
 import { nbdkit } from './nbd-servers.ts';
-import { start, until } from './processes.ts';
+import { until } from './processes.ts';
 
 const MiB = 1 << 20;
 
@@ -113,7 +113,8 @@ test('a server that goes away is a lost connection, for everything that runs and
   const running = [0, 1, 2, 3, 4, 5].map((i) => failure(() => image.read(new Uint8Array(MiB), i * MiB)));
   await server.stop('SIGKILL');
   for (const error of await Promise.all(running)) assert.instance(error, ConnectionLostError);
-  for (const work of [() => image.flush(), () => image.zero(0, MiB), () => image.readBack(), () => extentsOf(image)]) {
+  const readBack = async (): Promise<void> => (await image.readBack()).read(new Uint8Array(4096), 0);
+  for (const work of [() => image.flush(), () => image.zero(0, MiB), readBack, () => extentsOf(image)]) {
     const error = await failure(work);
     assert.ok(error instanceof ConnectionLostError || error instanceof ImageIoError, String(error));
   }
@@ -157,91 +158,5 @@ test('a map of many pieces is told whole', async () => {
   await image.close();
   await server.stop();
 });
-
-test('a server with TLS is talked to when its certificate is good, and not otherwise', async () => {
-  const certificates = makeCertificates();
-  const port = 20_000 + (process.pid % 20_000);
-  const server = start(
-    'nbdkit',
-    '--foreground',
-    '--tls=require',
-    `--tls-certificates=${certificates.server}`,
-    '--ipaddr=127.0.0.1',
-    `--port=${port}`,
-    'memory',
-    '4M',
-  );
-  const uri = (folder: string): string => `nbds://localhost:${port}/?tls-certificates=${encodeURIComponent(folder)}`;
-  let image: Awaited<ReturnType<typeof openTarget>> | undefined;
-  await until('it listens', async () => {
-    image = await openTarget(uri(certificates.client)).catch(() => undefined);
-    return image !== undefined;
-  });
-  await image?.write(Buffer.alloc(4096, 9), 0);
-  const back = Buffer.alloc(4096);
-  await image?.read(back, 0);
-  assertBytes(back, Buffer.alloc(4096, 9), 'what was written');
-  const noWindow = await failure(async () => image?.openWindow({ offset: 0, length: MiB }, { readOnly: true }));
-  assert.instance(noWindow, UnusableImageError);
-  assert.match((noWindow as UnusableImageError).todo, '/etc/pki/libnbd');
-  await image?.close();
-  for (const wrong of [uri(certificates.stranger), `nbd://localhost:${port}/`]) {
-    assert.instance(await failure(() => openSource(wrong)), ImageIoError);
-  }
-  await server.stop();
-});
-
-/** An authority with a server, and another one that nobody trusts. */
-function makeCertificates(): { server: string; client: string; stranger: string } {
-  const folder = tempDir();
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
-  const authority = (name: string): void =>
-    openssl(
-      'req',
-      '-x509',
-      '-newkey',
-      'rsa:2048',
-      '-nodes',
-      '-days',
-      '2',
-      '-subj',
-      `/CN=${name}`,
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.pem`,
-    );
-  authority('authority');
-  authority('stranger');
-  openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-keyout', 'key.pem', '-out', 'request.pem');
-  writeFileSync(join(folder, 'names'), 'subjectAltName=DNS:localhost\n');
-  openssl(
-    'x509',
-    '-req',
-    '-in',
-    'request.pem',
-    '-CA',
-    'authority.pem',
-    '-CAkey',
-    'authority.key',
-    '-CAcreateserial',
-    '-days',
-    '2',
-    '-extfile',
-    'names',
-    '-out',
-    'cert.pem',
-  );
-  const make = (name: string, files: Record<string, string>): string => {
-    mkdirSync(join(folder, name));
-    for (const [to, from] of Object.entries(files)) writeFileSync(join(folder, name, to), readFileSync(join(folder, from)));
-    return join(folder, name);
-  };
-  return {
-    server: make('server', { 'ca-cert.pem': 'authority.pem', 'server-cert.pem': 'cert.pem', 'server-key.pem': 'key.pem' }),
-    client: make('client', { 'ca-cert.pem': 'authority.pem' }),
-    stranger: make('strange', { 'ca-cert.pem': 'stranger.pem' }),
-  };
-}
 
 test.run();
