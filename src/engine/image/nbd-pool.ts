@@ -2,6 +2,7 @@
 import { NbdConnection, NbdError, type NbdExport, NbdUnansweredError } from '../native/libnbd.ts';
 import { ImageIoError, type ImageOperation, NbdConnectionLostError } from './errors.ts';
 import { NbdSilentError } from './nbd-errors.ts';
+import { tlsOf } from './nbd-tls.ts';
 
 /** As many as there are lanes. */
 const CONNECTIONS = 4;
@@ -108,8 +109,11 @@ export class NbdPool {
   }
 }
 
-async function connector({ uri }: NbdEndpoint): Promise<(patience: number) => Promise<NbdConnection>> {
-  return (patience) => NbdConnection.connect(uri, { patience });
+/** Nothing is connected to before it is certain that its certificate will be checked. */
+async function connector({ name, uri, failure }: NbdEndpoint): Promise<(patience: number) => Promise<NbdConnection>> {
+  const tls = failure === undefined ? await tlsOf(name, uri) : undefined;
+  const certificates = tls?.by === 'certificates' ? { certificates: tls.folder } : {};
+  return (patience) => NbdConnection.connect(uri, { patience, ...certificates });
 }
 
 async function openError({ name, failure }: NbdEndpoint, cause: unknown): Promise<unknown> {
