@@ -6,12 +6,14 @@ import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { ByteRange, Window } from './contract.ts';
-import { ImageIoError, UnusableImageError } from './errors.ts';
+import { ImageIoError } from './errors.ts';
 import { privateFolder, startHelper } from './helper.ts';
 import { endLease } from './leased-folder.ts';
 import { attachLoop } from './loop.ts';
+import { bridgeTo } from './nbd-bridge.ts';
 import { NbdFewClientsError } from './nbd-errors.ts';
 import { type NbdEndpoint, usualPatience } from './nbd-pool.ts';
+import { tlsOf } from './nbd-tls.ts';
 import { ImageToolError, runTool } from './tools.ts';
 
 const MOUNT = 'disk';
@@ -24,12 +26,24 @@ export async function openNbdWindow(
   range: ByteRange,
   { readOnly }: { readonly readOnly: boolean },
 ): Promise<Window> {
-  if (/[?&]tls-(certificates|psk-file)=/.test(endpoint.uri)) {
-    const why = 'its file systems cannot be opened with certificates that the URI names, as nbdfuse takes none from there';
-    const todo = 'Put the certificates into /etc/pki/libnbd and leave them out of the URI, or make a plain copy (--as none).';
-    throw new UnusableImageError(endpoint.name, why, todo);
+  const tls = endpoint.failure === undefined ? await tlsOf(endpoint.name, endpoint.uri) : undefined;
+  if (tls === undefined) return openPlain(endpoint, range, readOnly);
+  const bridge = await bridgeTo(endpoint, tls, { readOnly });
+  let window: Window;
+  try {
+    const { uri, failure } = bridge;
+    window = await openPlain({ name: endpoint.name, uri, failure }, range, readOnly);
+  } catch (error) {
+    await bridge.stop();
+    throw error;
   }
-  return openPlain(endpoint, range, readOnly);
+  return closing(window.device, async () => {
+    try {
+      await window.close();
+    } finally {
+      await bridge.stop();
+    }
+  });
 }
 
 async function openPlain(endpoint: NbdEndpoint, range: ByteRange, readOnly: boolean): Promise<Window> {

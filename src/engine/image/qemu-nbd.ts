@@ -33,20 +33,47 @@ const PID = 'pid';
 const CONNECTIONS = 64;
 
 /** @throws MissingToolError, ImageIoError with what qemu-nbd said */
-export async function serveDisk(options: ServeOptions): Promise<QemuServer> {
+export function serveDisk({ path, name, format, readOnly, evenInUse, scratch, device }: ServeOptions): Promise<QemuServer> {
+  const image = {
+    driver: format,
+    'file.driver': device === true ? 'host_device' : 'file',
+    'file.filename': path,
+    ...(evenInUse === true ? { 'force-share': 'on' } : {}),
+  };
+  return serveNode({ name, readOnly, image, more: () => Promise.resolve(scratch === true ? ['--snapshot'] : []) });
+}
+
+export interface NodeOptions {
+  /** As the user named the image; for messages. */
+  readonly name: string;
+  readonly readOnly: boolean;
+  /** What QEMU opens, as options of a block device of it. */
+  readonly image: Readonly<Record<string, string>>;
+  /** Puts into the private folder what is needed there, and gives further arguments. */
+  readonly more: (folder: string) => Promise<readonly string[]>;
+  /** How long it may take until it serves, in milliseconds, and what is wrong when it does not. */
+  readonly limit?: { readonly patience: number; readonly error: () => Error };
+}
+
+/** @throws MissingToolError, ImageIoError with what qemu-nbd said, the limit's error */
+export async function serveNode(options: NodeOptions): Promise<QemuServer> {
+  const { limit } = options;
   const folder = await privateFolder();
   const clean = (): Promise<void> => endLease(folder);
   let helper: Helper;
   try {
-    helper = await startHelper('qemu-nbd', argumentsFor(options, folder), folder);
+    helper = await startHelper('qemu-nbd', argumentsFor(options, folder, await options.more(folder)), folder);
   } catch (error) {
     await clean();
     throw error;
   }
   // The file with its process id comes when it listens.
-  if (!(await helper.made(PID))) {
+  if (!(await helper.made(PID, limit?.patience))) {
+    const late = helper.ended() === undefined;
+    // Nothing was written yet that it could still have to put away.
+    if (late) await helper.stop(0);
     await clean();
-    throw new ImageIoError(options.name, 'open', { detail: said(helper) });
+    throw late && limit !== undefined ? limit.error() : new ImageIoError(options.name, 'open', { detail: said(helper) });
   }
   return {
     uri: `nbd+unix:///?socket=${encodeURIComponent(join(folder, SOCKET))}`,
@@ -66,13 +93,7 @@ export async function serveDisk(options: ServeOptions): Promise<QemuServer> {
 /** Closing writes what is left of the format's own tables, on a slow medium for a while. */
 const PATIENCE = 60_000;
 
-function argumentsFor({ path, format, readOnly, evenInUse, scratch, device }: ServeOptions, folder: string): string[] {
-  const image = {
-    driver: format,
-    'file.driver': device === true ? 'host_device' : 'file',
-    'file.filename': path,
-    ...(evenInUse === true ? { 'force-share': 'on' } : {}),
-  };
+function argumentsFor({ image, readOnly }: NodeOptions, folder: string, more: readonly string[]): string[] {
   return [
     '--image-opts',
     `--socket=${join(folder, SOCKET)}`,
@@ -84,11 +105,16 @@ function argumentsFor({ path, format, readOnly, evenInUse, scratch, device }: Se
     '--discard=unmap',
     '--detect-zeroes=off',
     ...(readOnly ? ['--read-only'] : []),
-    ...(scratch === true ? ['--snapshot'] : []),
-    Object.entries(image)
-      .map(([key, value]) => `${key}=${value.replaceAll(',', ',,')}`)
-      .join(','),
+    ...more,
+    qemuOptions(image),
   ];
+}
+
+/** As QEMU takes options on its command line: a comma in a value is doubled. */
+export function qemuOptions(options: Readonly<Record<string, string>>): string {
+  return Object.entries(options)
+    .map(([key, value]) => `${key}=${value.replaceAll(',', ',,')}`)
+    .join(',');
 }
 
 /** In its own words, without its name before each line. */

@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -9,7 +11,9 @@ import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from './conformance.ts';
 import { makeCertificates, makeKey, nbdkitOnPort, silentServer } from './nbd-certificates.ts';
 import { nbdkit } from './nbd-servers.ts';
+import { start, until } from './processes.ts';
 
+const MiB = 1 << 20;
 const certificates = makeCertificates();
 const withTls = (folder: string): string[] => ['--tls=require', `--tls-certificates=${folder}`];
 const named = (folder: string): string => `tls-certificates=${encodeURIComponent(folder)}`;
@@ -156,5 +160,94 @@ test('a server with a certificate is none that has the key', async () => {
   assert.instance(await failure(() => openSource(uri)), ImageIoError);
   await server.stop();
 });
+
+test('a file system can be made and used in a window behind TLS, and is at the server when the window is closed', async () => {
+  const log = join(tempDir(), 'log');
+  const key = makeKey('alice');
+  const [plain, psk] = [
+    await nbdkitOnPort([
+      ...withTls(certificates.here),
+      '--filter=log',
+      '--exportname=a disk, with=all',
+      'memory',
+      '64M',
+      `logfile=${log}`,
+    ]),
+    await nbdkit('--tls=require', `--tls-psk=${key}`, 'memory', '64M'),
+  ];
+  for (const uri of [
+    `nbds://localhost:${plain.port}/${encodeURIComponent('a disk, with=all')}?${named(certificates.client)}`,
+    `nbds+unix://alice@/?socket=${encodeURIComponent(psk.socket)}&tls-psk-file=${encodeURIComponent(key)}`,
+  ]) {
+    await useWindow(uri);
+  }
+  const lines = readFileSync(log, 'utf8').split('\n');
+  const last = (what: RegExp): number => lines.findLastIndex((line) => what.test(line));
+  assert.ok(last(/ Flush /) > last(/ (Write|Zero|Trim) /), 'the last write was flushed');
+  for (const server of [plain, psk]) await server.stop();
+});
+
+async function useWindow(uri: string): Promise<void> {
+  const image = await openTarget(uri);
+  const folder = tempDir();
+  const range = { offset: 8 * MiB, length: 48 * MiB };
+  for (const [readOnly, step] of [
+    [false, (device: string) => execFileSync('mkfs.ext4', ['-q', device])],
+    [
+      false,
+      (device: string) => {
+        execFileSync('mount', [device, folder]);
+        writeFileSync(join(folder, 'file'), Buffer.alloc(5 * MiB, 7));
+        execFileSync('umount', [folder]);
+      },
+    ],
+    [true, (device: string) => execFileSync('fsck.ext4', ['-fn', device], { stdio: 'ignore' })],
+    [
+      true,
+      (device: string) => {
+        execFileSync('mount', ['-o', 'ro', device, folder]);
+        assertBytes(readFileSync(join(folder, 'file')), Buffer.alloc(5 * MiB, 7), 'the file');
+        execFileSync('umount', [folder]);
+      },
+    ],
+  ] as const) {
+    const window = await image.openWindow(range, { readOnly });
+    try {
+      step(window.device);
+    } finally {
+      await window.close();
+    }
+  }
+  await image.close();
+}
+
+test('a window is not opened when the server has got a bad certificate meanwhile', async () => {
+  const server = await nbdkitOnPort([...withTls(certificates.here), 'memory', '4M']);
+  const image = await openTarget(`nbds://localhost:${server.port}/?${named(certificates.client)}`);
+  await server.stop('SIGKILL');
+  const args = [
+    '--foreground',
+    '--ipaddr=127.0.0.1',
+    `--port=${server.port}`,
+    ...withTls(certificates.elsewhere),
+    'memory',
+    '4M',
+  ];
+  const other = start('nbdkit', ...args);
+  await until('it listens', () => canConnect(server.port));
+  const error = await failure(() => image.openWindow({ offset: 0, length: MiB }, { readOnly: false }));
+  assert.instance(error, ImageIoError);
+  assert.match(error.message, /[Cc]ertificate/);
+  await image.close();
+  await other.stop();
+});
+
+function canConnect(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
 
 test.run();
