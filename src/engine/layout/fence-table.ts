@@ -155,10 +155,17 @@ export function findIncomplete(table: PartitionTable): { readonly runId: string 
   return marker ? { runId: marker.guid } : runInSector(table.mbr);
 }
 
-function runInSector(mbr: Uint8Array): { readonly runId: string } | undefined {
-  const text = new TextDecoder('latin1').decode(mbr.subarray(markerOffset, markerOffset + markerPrefix.length + 36));
-  const runId = text.slice(markerPrefix.length);
-  return text.startsWith(markerPrefix) && isGuid(runId) ? { runId: runId.toUpperCase() } : undefined;
+/** Sector size that the fence's table in this sector 0 counts in; an MBR says it nowhere else. */
+export function sectorSizeOfFence(mbr: Uint8Array): number | undefined {
+  return runInSector(mbr)?.sectorSize;
+}
+
+function runInSector(mbr: Uint8Array): { readonly runId: string; readonly sectorSize?: number } | undefined {
+  const text = new TextDecoder('latin1').decode(mbr.subarray(markerOffset, markerOffset + markerPrefix.length + 36 + 5));
+  const runId = text.slice(markerPrefix.length, markerPrefix.length + 36);
+  if (!text.startsWith(markerPrefix) || !isGuid(runId)) return undefined;
+  const [, size] = / (512|4096)\b/.exec(text) ?? [];
+  return { runId: runId.toUpperCase(), ...(size === undefined ? {} : { sectorSize: Number(size) }) };
 }
 
 /** Whether this entry of `table` is only there to mark an unfinished duplication. */
@@ -170,7 +177,7 @@ export function isMarker(table: PartitionTable, entry: TableEntry): boolean {
 function fenceSector(sectorSize: number, runId: string): Uint8Array {
   const sector = new Uint8Array(sectorSize);
   sector.set(nothingToBoot);
-  sector.set(new TextEncoder().encode(markerPrefix + runId), markerOffset);
+  sector.set(new TextEncoder().encode(`${markerPrefix}${runId} ${sectorSize}`), markerOffset);
   return sector;
 }
 

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { executeClone } from '../../../src/engine/duplicate/execute.ts';
 import { inspectImage } from '../../../src/engine/duplicate/inspect.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import { attachLoop, mount } from '../../fixtures/loop.ts';
@@ -105,6 +106,14 @@ for (const table of ['gpt', 'mbr'] as const) {
     for (const path of [file, second]) newFile(path, smallSize);
     const loop = attachLoop(native, { sectorSize: 4096, readOnly: true });
     try {
+      // What a run leaves that was stopped in the middle is read as what it is, too.
+      const stop = new AbortController();
+      const stopped = await executeClone(await planClone(requestOf(loop.device, file, { as: 'none' })), {
+        signal: stop.signal,
+        onEvent: (event) => event.type === 'phase' && event.phase === 'copy' && stop.abort(new Error('stopped')),
+      }).catch((error: Error) => error.message);
+      assert.is(stopped, 'stopped');
+      assert.is((await inspectImage(file)).disk.table?.sectorSize, 4096);
       const { plan } = await clone(loop.device, file, { as: 'none' });
       assert.match(plan.notes.join('\n'), /losetup --sector-size 4096; QEMU: logical_block_size=4096/);
       assertEqual(await verified(loop.device, file, { as: 'none' }));
