@@ -152,15 +152,16 @@ function markerName(stay: readonly TableEntry[]): string {
  */
 export function findIncomplete(table: PartitionTable): { readonly runId: string } | undefined {
   const marker = table.kind === 'gpt' ? table.entries.find((entry) => entry.type === incompletePartitionType) : undefined;
-  return marker ? { runId: marker.guid } : runInSector(table.mbr);
+  const runId = marker?.guid ?? inSector(table.mbr)?.runId;
+  return runId === undefined ? undefined : { runId };
 }
 
 /** Sector size that the fence's table in this sector 0 counts in; an MBR says it nowhere else. */
 export function sectorSizeOfFence(mbr: Uint8Array): number | undefined {
-  return runInSector(mbr)?.sectorSize;
+  return inSector(mbr)?.sectorSize;
 }
 
-function runInSector(mbr: Uint8Array): { readonly runId: string; readonly sectorSize?: number } | undefined {
+function inSector(mbr: Uint8Array): { readonly runId: string; readonly sectorSize?: number } | undefined {
   const text = new TextDecoder('latin1').decode(mbr.subarray(markerOffset, markerOffset + markerPrefix.length + 36 + 5));
   const runId = text.slice(markerPrefix.length, markerPrefix.length + 36);
   if (!text.startsWith(markerPrefix) || !isGuid(runId)) return undefined;
