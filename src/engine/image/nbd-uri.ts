@@ -1,4 +1,5 @@
 /** The parts of the URI of an NBD server, taken apart as libnbd does it (doc/uri.md of the NBD protocol, nbd_connect_uri(3)). */
+import { resolve } from 'node:path';
 
 export interface NbdAddress {
   readonly tls: boolean;
@@ -37,6 +38,11 @@ export function parseNbdUri(uri: string): NbdAddress | undefined {
     if (error instanceof URIError) return undefined;
     throw error;
   }
+}
+
+/** For programs that run in another folder: the path of the socket is absolute. */
+export function withAbsoluteSocket(uri: string): string {
+  return uri.replace(/(?<=[?&]socket=)[^&;]+/, (path) => encodeURIComponent(resolve(decodeURIComponent(path))));
 }
 
 /** libnbd separates by "&" as long as there is one, and what is left by ";". */

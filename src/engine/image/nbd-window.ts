@@ -14,6 +14,7 @@ import { bridgeTo } from './nbd-bridge.ts';
 import { NbdFewClientsError } from './nbd-errors.ts';
 import { type NbdEndpoint, usualPatience } from './nbd-pool.ts';
 import { tlsOf } from './nbd-tls.ts';
+import { withAbsoluteSocket } from './nbd-uri.ts';
 import { ImageToolError, runTool } from './tools.ts';
 
 const MOUNT = 'disk';
@@ -87,7 +88,7 @@ async function showAsFile(endpoint: NbdEndpoint, folder: string, readOnly: boole
   const foreign = endpoint.failure === undefined;
   // Somebody else's server may have few places: each window takes one.
   const options = [...(readOnly ? ['-r'] : []), ...(foreign ? ['-C', '1'] : []), '-P', join(folder, PID)];
-  const helper = await startHelper('nbdfuse', [...options, join(mount, FILE), endpoint.uri], folder);
+  const helper = await startHelper('nbdfuse', [...options, join(mount, FILE), withAbsoluteSocket(endpoint.uri)], folder);
   // The file with its process id comes when it serves.
   const { further } = endpoint.patience ?? usualPatience;
   if (!(await helper.made(PID, foreign ? further : undefined))) {

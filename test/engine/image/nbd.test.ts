@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConnectionLostError } from '../../../src/engine/errors.ts';
@@ -75,6 +75,18 @@ test('a file system can be made and used in a window', async () => {
     await window.close();
   }
   await image.close();
+  await server.stop();
+});
+
+test('a socket may be named by a relative path, also for a window', async () => {
+  const server = await nbdkit('pattern', '4M');
+  const { image: source } = await openSource(`nbd+unix:///?socket=${encodeURIComponent(relative('.', server.socket))}`);
+  const window = await source.openWindow({ offset: 0, length: MiB }, { readOnly: true });
+  const start = Buffer.alloc(4096);
+  await source.read(start, 0);
+  assertBytes(readFileSync(window.device).subarray(0, 4096), start, 'the window');
+  await window.close();
+  await source.close();
   await server.stop();
 });
 
