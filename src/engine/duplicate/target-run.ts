@@ -229,7 +229,8 @@ export class TargetRun {
       isHole: (range) => this.#holes.covers(range),
       onUnwritten: this.#setAside.unwritten,
       skipBad: plan.readErrors === 'skip',
-      onPiece: (record) => this.#checkpoints.add(record),
+      // A delta compares everything again, whatever a journal says.
+      ...(plan.delta ? {} : { onPiece: (record) => this.#checkpoints.add(record) }),
     });
   }
 

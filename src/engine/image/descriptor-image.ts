@@ -118,7 +118,8 @@ export abstract class DescriptorImage implements OpenImage {
   /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
   async startWriteback(offset: number, length: number): Promise<void> {
     this.check('write', offset, length);
-    if (this.#directIo !== undefined && isWorthATrip(offset, length)) return;
+    // Written past the cache already, or so small that the kernel does better to gather it.
+    if (length < DIRECT_FROM || (this.#directIo !== undefined && isWorthATrip(offset, length))) return;
     try {
       await this.#track(startWriteback(this.fd, offset, length));
     } catch (error) {

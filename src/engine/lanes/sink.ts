@@ -135,16 +135,17 @@ export class Sink {
   }
 
   async #data(piece: ByteRange, bytes: Uint8Array, whole: boolean): Promise<void> {
-    const { offset, length } = piece;
-    const record = { offset, length, digest: isZero(bytes) ? undefined : digestOf(bytes) };
     if (this.#compares(piece)) {
-      await this.#differences(offset, bytes);
-    } else {
-      const before = this.#options.durable?.find(piece);
-      if (before !== undefined && before.digest === record.digest) return this.#resume(record);
-      await this.#write(offset, bytes);
-      this.digests.add(record);
+      await this.#differences(piece.offset, bytes);
+      // Without anybody to tell, nothing is digested that is not written.
+      if (whole) this.#options.onPiece?.(recordOf(piece.offset, bytes));
+      return;
     }
+    const record = recordOf(piece.offset, bytes);
+    const before = this.#options.durable?.find(piece);
+    if (before !== undefined && before.digest === record.digest) return this.#resume(record);
+    await this.#write(piece.offset, bytes);
+    this.digests.add(record);
     if (whole) this.#options.onPiece?.(record);
   }
 
@@ -169,7 +170,7 @@ export class Sink {
       for (const { start, stop } of differingRuns(bytes, held)) {
         const run = bytes.subarray(start, stop);
         await this.#write(offset + start, run);
-        this.digests.add({ offset: offset + start, length: run.length, digest: isZero(run) ? undefined : digestOf(run) });
+        this.digests.add(recordOf(offset + start, run));
         this.#sums.same -= run.length;
       }
       this.#sums.same += bytes.length;
@@ -213,13 +214,18 @@ export class Sink {
   }
 }
 
+function recordOf(offset: number, bytes: Uint8Array): DigestRecord {
+  return { offset, length: bytes.length, digest: isZero(bytes) ? undefined : digestOf(bytes) };
+}
+
 /** Runs of whole pages in which the two differ, touching ones merged. */
 function differingRuns(wanted: Uint8Array, held: Uint8Array): { start: number; stop: number }[] {
   if (Buffer.compare(wanted, held) === 0) return [];
+  const all = Buffer.from(wanted.buffer, wanted.byteOffset, wanted.length);
   const runs: { start: number; stop: number }[] = [];
   for (let start = 0; start < wanted.length; start += PAGE) {
     const stop = Math.min(start + PAGE, wanted.length);
-    if (Buffer.compare(wanted.subarray(start, stop), held.subarray(start, stop)) === 0) continue;
+    if (all.compare(held, start, stop, start, stop) === 0) continue;
     const last = runs.at(-1);
     if (last?.stop === start) last.stop = stop;
     else runs.push({ start, stop });
