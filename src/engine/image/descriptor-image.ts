@@ -17,7 +17,7 @@ export interface DescriptorImageOptions {
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
   readonly file: FileHandle;
-  /** The same, past the page cache: whole pages from aligned memory are written through it. */
+  /** The same, past the page cache: many whole pages in aligned memory are read and written through it. */
   readonly direct?: FileHandle | undefined;
   readonly io: (file: FileHandle) => RawIo;
 }
@@ -39,7 +39,7 @@ export abstract class DescriptorImage implements OpenImage {
   readonly sectorSizeAssumed: boolean = false;
   readonly #file: FileHandle;
   readonly #io: RawIo;
-  readonly #direct: FileHandle | undefined;
+  readonly #directFile: FileHandle | undefined;
   #directIo: RawIo | undefined;
   /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
   readonly #running = new Set<Promise<unknown>>();
@@ -53,7 +53,7 @@ export abstract class DescriptorImage implements OpenImage {
     this.physicalSectorSize = options.physicalSectorSize;
     this.#file = options.file;
     this.#io = options.io(options.file);
-    this.#direct = options.direct;
+    this.#directFile = options.direct;
     this.#directIo = options.direct && options.io(options.direct);
   }
 
@@ -79,21 +79,22 @@ export abstract class DescriptorImage implements OpenImage {
 
   async read(into: Uint8Array, offset: number): Promise<void> {
     this.check('read', offset, into.length);
+    if (await this.#direct(into, offset, (io) => readFully(io, this.name, into, offset))) return;
     await readFully(this.#io, this.name, into, offset);
   }
 
   async write(from: Uint8Array, offset: number): Promise<void> {
     this.check('write', offset, from.length);
-    if (this.#directIo !== undefined && isPageAligned(from) && isWorthATrip(offset, from.length)) {
-      if (await this.#writeDirect(this.#directIo, from, offset)) return;
-    }
+    if (await this.#direct(from, offset, (io) => writeFully(io, this.name, from, offset))) return;
     await writeFully(this.#io, this.name, from, offset);
   }
 
-  /** Copying through the page cache costs several times the CPU. False when the medium does not take it after all. */
-  async #writeDirect(io: RawIo, from: Uint8Array, offset: number): Promise<boolean> {
+  /** Copying through the page cache costs several times the CPU. False where that has to be. */
+  async #direct(bytes: Uint8Array, offset: number, move: (io: RawIo) => Promise<void>): Promise<boolean> {
+    const io = this.#directIo;
+    if (io === undefined || !isPageAligned(bytes) || !isWorthATrip(offset, bytes.length)) return false;
     try {
-      await writeFully(io, this.name, from, offset);
+      await move(io);
       return true;
     } catch (error) {
       if (!(error instanceof ImageIoError) || (error.cause as NodeJS.ErrnoException | undefined)?.code !== 'EINVAL') throw error;
@@ -148,7 +149,7 @@ export abstract class DescriptorImage implements OpenImage {
   }
 
   async #closeAll(): Promise<void> {
-    await this.#direct?.close();
+    await this.#directFile?.close();
     await this.#file.close();
   }
 
@@ -187,7 +188,7 @@ export abstract class DescriptorImage implements OpenImage {
   }
 }
 
-/** Written past the page cache: whole pages only, and few enough that the kernel would gain nothing by gathering them. */
+/** Moved past the page cache: whole pages only, and few enough that the kernel would gain nothing by gathering them. */
 function isWorthATrip(offset: number, length: number): boolean {
   return offset % PAGE === 0 && length % PAGE === 0 && length >= DIRECT_FROM;
 }
