@@ -25,7 +25,10 @@ export function planText(plan: ClonePlan, options: { readonly diff: boolean }): 
       ['To copy', `${formatBytes(plan.copy.bytes)} in ${plan.copy.count} ranges`],
       ['To zero', formatBytes(plan.zero.bytes)],
       ['To discard', formatBytes(plan.discard.bytes)],
-      ['Left alone', `${formatBytes(leftAlone(plan))}: unused space, what stays, the profile`],
+      [
+        'Left alone',
+        `${formatBytes(leftAlone(plan))}: unused space, what stays${plan.regions.length === 0 ? '' : ', the profile'}`,
+      ],
       [
         'Expected',
         plan.expectedSeconds === undefined
