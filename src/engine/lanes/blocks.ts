@@ -9,7 +9,7 @@ export interface Task extends ByteRange {
 }
 
 /** Data moves in blocks of this size, and blocks begin at multiples of it. */
-export const CHUNK = 1 << 20;
+export const CHUNK = 1 << 21;
 /** What needs no data can take larger steps; small enough to stop soon when asked. */
 const DATALESS_CHUNK = 1 << 28;
 

@@ -154,7 +154,7 @@ test('pieces begin at multiples of their size and never exceed it', async () => 
     }
     assert.is(next, task.offset + task.length);
   }
-  assert.is(chunks.length, 4 + 5 + 2);
+  assert.is(chunks.length, Math.ceil((512 + 3 * MiB) / CHUNK) + 5 + 2);
 });
 
 async function failure(work: () => Promise<unknown>): Promise<DoppelError> {
@@ -269,7 +269,7 @@ test('memory does not grow with what is copied', async () => {
       peak = Math.max(peak, process.memoryUsage.rss());
     },
   });
-  assert.is(result.digests.count, 1024);
+  assert.is(result.digests.count, size / CHUNK);
   assert.ok(peak - before < 64 * MiB, `memory grew by ${(peak - before) >> 20} MiB`);
   await source.close();
   await target.close();

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { BlockImage } from '../../../src/engine/image/block.ts';
 import { FileImage } from '../../../src/engine/image/file.ts';
-import type { Task } from '../../../src/engine/lanes/blocks.ts';
+import { CHUNK, type Task } from '../../../src/engine/lanes/blocks.ts';
 import { DigestLog, digestOf } from '../../../src/engine/lanes/digests.ts';
 import { firstDifference } from '../../../src/engine/lanes/read-back.ts';
 import { isZero, runsOf } from '../../../src/engine/lanes/zeros.ts';
@@ -14,8 +14,7 @@ import { sparseFile } from '../image/places.ts';
 import { random } from '../image/random.ts';
 import { copyTasks } from './copy-tasks.ts';
 
-const MiB = 1 << 20;
-const SIZE = 12 * MiB + 512;
+const SIZE = 12 * CHUNK + 512;
 const folder = tempDir();
 const noHoles = { isHole: () => false };
 
@@ -27,8 +26,8 @@ function flip(path: string, offset: number): void {
 
 test('the lowest chunk that differs on the medium is found, though the cache holds what was written', async () => {
   const content = random(1).bytes(SIZE);
-  content.fill(0, 4 * MiB, 7 * MiB);
-  content.fill(0, 9 * MiB - 70_000, 9 * MiB);
+  content.fill(0, 4 * CHUNK, 7 * CHUNK);
+  content.fill(0, 9 * CHUNK - 70_000, 9 * CHUNK);
   const from = sparseFile(folder, SIZE);
   writeFileSync(from, content);
   const file = sparseFile(folder, SIZE);
@@ -36,9 +35,9 @@ test('the lowest chunk that differs on the medium is found, though the cache hol
   const source = await FileImage.open(from, 'read');
   const target = await BlockImage.open(loop.device, 'write');
   const tasks: Task[] = [
-    { action: 'copy', offset: 0, length: 11 * MiB },
-    { action: 'zero', offset: 11 * MiB, length: MiB },
-    { action: 'copy', offset: 12 * MiB, length: 512 },
+    { action: 'copy', offset: 0, length: 11 * CHUNK },
+    { action: 'zero', offset: 11 * CHUNK, length: CHUNK },
+    { action: 'copy', offset: 12 * CHUNK, length: 512 },
   ];
   try {
     const { digests } = await copyTasks(source, tasks, guard(target, []));
@@ -58,10 +57,10 @@ test('the lowest chunk that differs on the medium is found, though the cache hol
     };
     assert.is(await difference(), undefined);
     // Each lies below those before: the last piece, a zeroed range, zeros in data, a run of zeros, data, the first byte.
-    for (const offset of [SIZE - 1, 11 * MiB + 77, 9 * MiB - 1, 5 * MiB, 2 * MiB - 1, 0]) {
+    for (const offset of [SIZE - 1, 11 * CHUNK + 77, 9 * CHUNK - 1, 5 * CHUNK, 2 * CHUNK - 1, 0]) {
       flip(file, offset);
-      const chunk = Math.floor(offset / MiB) * MiB;
-      assert.equal(await difference(), { offset: chunk, length: Math.min(MiB, SIZE - chunk) });
+      const chunk = Math.floor(offset / CHUNK) * CHUNK;
+      assert.equal(await difference(), { offset: chunk, length: Math.min(CHUNK, SIZE - chunk) });
     }
   } finally {
     await source.close();
@@ -73,25 +72,25 @@ test('the lowest chunk that differs on the medium is found, though the cache hol
 test('a hole that the medium vouches for is not read, data always is', async () => {
   const log = new DigestLog();
   const data = random(2).bytes(4096);
-  log.add({ offset: 0, length: 300 * MiB, digest: undefined });
-  log.add({ offset: 300 * MiB, length: 4096, digest: digestOf(data) });
+  log.add({ offset: 0, length: 300 * CHUNK, digest: undefined });
+  log.add({ offset: 300 * CHUNK, length: 4096, digest: digestOf(data) });
   const read: number[] = [];
   const medium = {
     bypass: 'direct' as const,
     async read(into: Uint8Array, offset: number) {
       read.push(offset);
-      if (offset === 300 * MiB) into.set(data);
+      if (offset === 300 * CHUNK) into.set(data);
       else into.fill(0);
     },
     async close() {},
   };
   assert.is(await firstDifference(medium, log, { isHole: () => true }), undefined);
-  assert.equal(read, [300 * MiB]);
+  assert.equal(read, [300 * CHUNK]);
   read.length = 0;
-  assert.is(await firstDifference(medium, log, { isHole: ({ offset }) => offset !== 7 * MiB }), undefined);
+  assert.is(await firstDifference(medium, log, { isHole: ({ offset }) => offset !== 7 * CHUNK }), undefined);
   assert.equal(
     read.toSorted((a, b) => a - b),
-    [7 * MiB, 300 * MiB],
+    [7 * CHUNK, 300 * CHUNK],
   );
 });
 

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FileImage } from '../../../src/engine/image/file.ts';
 import { type RawIo, rawIo } from '../../../src/engine/image/raw-io.ts';
-import { blocksOf, type Task } from '../../../src/engine/lanes/blocks.ts';
+import { blocksOf, CHUNK, type Task } from '../../../src/engine/lanes/blocks.ts';
 import { copyBlocks } from '../../../src/engine/lanes/copy.ts';
 import { type DigestRecord, digestOf } from '../../../src/engine/lanes/digests.ts';
 import { Sink, type SinkOptions } from '../../../src/engine/lanes/sink.ts';
@@ -17,8 +17,7 @@ import { writeSparse } from '../image/write-sparse.ts';
 import { copyTasks } from './copy-tasks.ts';
 import { failingSource } from './failing-source.ts';
 
-const MiB = 1 << 20;
-const SIZE = 8 * MiB;
+const SIZE = 8 * CHUNK;
 const folder = tempDir();
 
 /** Opens files with these contents; the last argument of `work` counts the bytes that were read and written, by file. */
@@ -63,9 +62,9 @@ test('several targets with work of their own take one read of the source', async
   const tasks: Task[][] = [
     everything,
     [
-      { action: 'copy', offset: 4096, length: MiB },
-      { action: 'zero', offset: 3 * MiB, length: 2 * MiB },
-      { action: 'copy', offset: 7 * MiB + 512, length: 1000 },
+      { action: 'copy', offset: 4096, length: CHUNK },
+      { action: 'zero', offset: 3 * CHUNK, length: 2 * CHUNK },
+      { action: 'copy', offset: 7 * CHUNK + 512, length: 1000 },
     ],
     [{ action: 'discard', offset: 0, length: SIZE }],
   ];
@@ -75,16 +74,16 @@ test('several targets with work of their own take one read of the source', async
     await copyBlocks(blocksOf(tasks), new SourceReader(source as FileImage), sinks);
     assertBytes(readFileSync(paths[0] as string), from, 'the first');
     const wanted = Buffer.from(old);
-    from.copy(wanted, 4096, 4096, 4096 + MiB);
-    wanted.fill(0, 3 * MiB, 5 * MiB);
-    from.copy(wanted, 7 * MiB + 512, 7 * MiB + 512, 7 * MiB + 1512);
+    from.copy(wanted, 4096, 4096, 4096 + CHUNK);
+    wanted.fill(0, 3 * CHUNK, 5 * CHUNK);
+    from.copy(wanted, 7 * CHUNK + 512, 7 * CHUNK + 512, 7 * CHUNK + 1512);
     assertBytes(readFileSync(paths[1] as string), wanted, 'the second');
     assert.is(read?.read, SIZE);
     assert.equal(
       sinks.map(({ sums }) => [sums.written, sums.zeroed, sums.discarded]),
       [
         [SIZE, 0, 0],
-        [MiB + 1000, 2 * MiB, 0],
+        [CHUNK + 1000, 2 * CHUNK, 0],
         [0, 0, SIZE],
       ],
     );
@@ -96,7 +95,7 @@ test('a target that fails is dropped with its error, the others get everything',
   const failing = (io: RawIo, index: number): RawIo => ({
     read: io.read,
     async write(bytes, offset) {
-      if (index === 1 && offset >= 2 * MiB) throw Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' });
+      if (index === 1 && offset >= 2 * CHUNK) throw Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' });
       return io.write(bytes, offset);
     },
   });
@@ -116,25 +115,25 @@ test('a target that fails is dropped with its error, the others get everything',
 
 test('what is there already is not written again, and differences are written page by page', async () => {
   const from = random(4).bytes(SIZE);
-  from.fill(0, 5 * MiB, 6 * MiB);
+  from.fill(0, 5 * CHUNK, 6 * CHUNK);
   const to = Buffer.from(from);
   to[4096 * 3] = (to[4096 * 3] as number) ^ 1;
   to[4096 * 5 - 1] = (to[4096 * 5 - 1] as number) ^ 1;
-  to[5 * MiB + 70_000] = 1;
+  to[5 * CHUNK + 70_000] = 1;
   to[SIZE - 1] = (to[SIZE - 1] as number) ^ 1;
   const tasks: Task[] = [
-    { action: 'copy', offset: 0, length: 6 * MiB },
-    { action: 'zero', offset: 6 * MiB, length: MiB },
-    { action: 'copy', offset: 7 * MiB, length: MiB },
+    { action: 'copy', offset: 0, length: 6 * CHUNK },
+    { action: 'zero', offset: 6 * CHUNK, length: CHUNK },
+    { action: 'copy', offset: 7 * CHUNK, length: CHUNK },
   ];
   const wanted = Buffer.from(from);
-  wanted.fill(0, 6 * MiB, 7 * MiB);
+  wanted.fill(0, 6 * CHUNK, 7 * CHUNK);
   await files([from, to], async ([source, target], paths, moved) => {
     const sums = await copyTasks(source as FileImage, tasks, guard(target as FileImage, []), { compares: () => true });
     assertBytes(readFileSync(paths[1] as string), wanted, 'the target');
     assert.is(sums.written, 3 * 4096);
     assert.is(moved[1]?.written, 3 * 4096);
-    assert.is(sums.zeroed, 4096 + MiB);
+    assert.is(sums.zeroed, 4096 + CHUNK);
     assert.is(sums.same, SIZE - sums.written - sums.zeroed);
     for (const { offset, length, digest } of sums.digests) {
       if (digest !== undefined) assert.is(digest, digestOf(wanted.subarray(offset, offset + length)));
@@ -155,8 +154,8 @@ test('durable pieces are not written again; they are read only when the source m
       done.slice(0, 5).find(({ offset, length }) => offset === piece.offset && length === piece.length);
     const before = { ...(moved[0] as { read: number }) };
     const trusted = await run({ durable: { find, sourceUnchanged: true } });
-    assert.equal([trusted.resumed, trusted.written], [5 * MiB, 3 * MiB]);
-    assert.is((moved[0]?.read as number) - before.read, 3 * MiB);
+    assert.equal([trusted.resumed, trusted.written], [5 * CHUNK, 3 * CHUNK]);
+    assert.is((moved[0]?.read as number) - before.read, 3 * CHUNK);
     assert.is([...trusted.digests].length, 8, 'what was resumed is read back too');
 
     const changed = Buffer.from(from);
@@ -164,7 +163,7 @@ test('durable pieces are not written again; they are read only when the source m
     changed[held] = (changed[held] as number) ^ 1;
     writeSparse(path as string, changed);
     const looked = await run({ durable: { find, sourceUnchanged: false } });
-    assert.equal([looked.resumed, looked.written], [4 * MiB, 4 * MiB]);
+    assert.equal([looked.resumed, looked.written], [4 * CHUNK, 4 * CHUNK]);
     assertBytes(readFileSync(file as string), changed, 'the target');
   });
 });
@@ -172,7 +171,7 @@ test('durable pieces are not written again; they are read only when the source m
 test('unreadable bytes become zeros or are left alone, and are not told to be done', async () => {
   const from = random(6).bytes(SIZE);
   const old = random(7).bytes(SIZE);
-  const bad = { offset: 3 * MiB + 4096, length: 1024 };
+  const bad = { offset: 3 * CHUNK + 4096, length: 1024 };
   for (const policy of ['zero', 'skip'] as const) {
     await files([from, old], async ([source, target], paths) => {
       const reader = new SourceReader(failingSource(source as FileImage, [bad]), { policy, patience: 0 });
@@ -188,7 +187,7 @@ test('unreadable bytes become zeros or are left alone, and are not told to be do
       assertBytes(readFileSync(paths[1] as string), wanted, policy);
       assert.equal(reader.bad, [bad]);
       assert.is(told.length, 7);
-      assert.not(told.includes(3 * MiB));
+      assert.not(told.includes(3 * CHUNK));
     });
   }
 });
