@@ -35,7 +35,10 @@ export async function benchClone({ image, folder, rounds, say }: BenchOptions): 
     const contestants = await contestantsFor(image, kind === 'file' ? file : link, kind);
     try {
       const title = `Clone to a ${kind}`;
-      texts.push(report(title, await hold({ title, rounds, folder, before, contestants, say })), commandsRun(contestants));
+      texts.push(
+        report(title, await hold({ title, rounds, folder, sources: [image], before, contestants, say })),
+        commandsRun(contestants),
+      );
     } finally {
       loop?.detach();
     }

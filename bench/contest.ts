@@ -1,4 +1,8 @@
-/** Several programs do the same job in turns, round after round, each on a fresh target; ratios are taken within a round. */
+/**
+ * Several programs do the same job in turns, round after round, each on a fresh target and with its source in the page cache;
+ * ratios are taken within a round, and every round begins with another program, as each suffers from what the one before left.
+ */
+import { execFileSync } from 'node:child_process';
 import { type Measured, measure } from './measure.ts';
 
 export interface Contestant {
@@ -15,6 +19,8 @@ export interface Contest {
   readonly title: string;
   readonly rounds: number;
   readonly folder: string;
+  /** What they read: in the page cache before every run. */
+  readonly sources: readonly string[];
   /** Makes the fresh target before every run. */
   readonly before: () => Promise<void>;
   /** The first is ours; ratios are ours to theirs. */
@@ -30,11 +36,12 @@ export interface Score {
   readonly ratio: number;
 }
 
-export async function hold({ title, rounds, folder, before, contestants, say }: Contest): Promise<readonly Score[]> {
+export async function hold({ title, rounds, folder, sources, before, contestants, say }: Contest): Promise<readonly Score[]> {
   const runs = new Map<string, Measured[]>(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round <= rounds; round++) {
-    for (const { name, command, check } of contestants) {
+    for (const { name, command, check } of rotated(contestants, round)) {
       await before();
+      for (const source of sources) execFileSync('nbdcopy', [source, 'null:']);
       const measured = await measure(command, folder);
       if (round === 0) await check?.();
       else runs.get(name)?.push(measured);
@@ -56,6 +63,10 @@ export async function hold({ title, rounds, folder, before, contestants, say }: 
       ratio: median(all.map(({ seconds }, index) => (ours[index]?.seconds ?? Number.NaN) / seconds)),
     };
   });
+}
+
+function rotated<T>(list: readonly T[], by: number): T[] {
+  return list.map((_, index) => list[(index + by) % list.length] as T);
 }
 
 export function median(values: readonly number[]): number {

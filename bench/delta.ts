@@ -37,6 +37,6 @@ export async function benchDelta({ image, later, folder, rounds, say }: BenchOpt
     },
   ];
   const title = 'Delta';
-  const scores = await hold({ title, rounds, folder, before, contestants, say });
+  const scores = await hold({ title, rounds, folder, sources: [source], before, contestants, say });
   return `${report(title, scores)}\n${commandsRun(contestants)}`;
 }

@@ -14,6 +14,6 @@ export async function benchHelp({ folder, rounds, say }: BenchOptions): Promise<
     { name: `node -e 0, ${TIMES} times`, command: repeated('node -e 0'), version: ['node', '--version'] },
   ];
   const title = 'Start';
-  const scores = await hold({ title, rounds, folder, before: async () => {}, contestants, say });
+  const scores = await hold({ title, rounds, folder, sources: [], before: async () => {}, contestants, say });
   return `${report(title, scores)}\n${commandsRun(contestants)}`;
 }

@@ -2,7 +2,6 @@
  * Side-by-side measurements: npm run bench -- clone|verify|delta|help [--image FILE] [--later FILE] [--rounds N] [--folder DIR].
  * Without --image a Debian server is made, without --later the same with a part of its files changed. Reports, never fails a limit.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -62,7 +61,6 @@ try {
   const rounds = Number(values.rounds);
   console.log(`${machine()}\n${image}: ${statSync(image).size} bytes, median of ${rounds} rounds, in turns\n`);
   for (const name of chosen) {
-    execFileSync('bash', ['-c', 'cat "$1" > /dev/null', 'warm', image]);
     console.log(await (benches[name] as (options: BenchOptions) => Promise<string>)({ image, later, folder, rounds, say }));
   }
 } finally {

@@ -23,6 +23,6 @@ export async function benchVerify({ image, folder, rounds, say }: BenchOptions):
     },
   ];
   const title = 'Verify';
-  const scores = await hold({ title, rounds, folder, before: async () => {}, contestants, say });
+  const scores = await hold({ title, rounds, folder, sources: [image], before: async () => {}, contestants, say });
   return `${report(title, scores)}\n${commandsRun(contestants)}`;
 }
