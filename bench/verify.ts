@@ -1,4 +1,4 @@
-/** Comparing a clone with its source. */
+/** Comparing a clone with its source, both reading the clone from the medium: doppel does so whatever the page cache holds. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { hold } from './contest.ts';
@@ -22,7 +22,10 @@ export async function benchVerify({ image, folder, rounds, say }: BenchOptions):
       version: ['qemu-img', '--version'],
     },
   ];
-  const title = 'Verify';
-  const scores = await hold({ title, rounds, folder, sources: [image], before: async () => {}, contestants, say });
+  const title = 'Verify, the clone not in the page cache';
+  const before = async (): Promise<void> => {
+    execFileSync('dd', [`of=${target}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
+  };
+  const scores = await hold({ title, rounds, folder, sources: [image], before, contestants, say });
   return `${report(title, scores)}\n${commandsRun(contestants)}`;
 }
