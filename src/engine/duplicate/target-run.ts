@@ -103,6 +103,8 @@ export class TargetRun {
     await this.#regions.watch(standing);
     this.#resumption = await openRunJournal(plan, this.#events);
     this.#checkpoints = this.#checkpointsFor(this.#resumption);
+    // It writes where an earlier run may have noted something, and notes nothing itself: whoever comes after it compares, too.
+    if (plan.delta) await this.#checkpoints.markDirty([{ offset: 0, length: this.#disk.size }]);
     if (!plan.delta && this.#disk.reserve !== undefined) await this.#setAside.reserve(plan.copy);
     this.#oldHead = await keepOldHead(this.#disk, plan);
     this.#options.signal?.throwIfAborted();
@@ -229,7 +231,6 @@ export class TargetRun {
       isHole: (range) => this.#holes.covers(range),
       onUnwritten: this.#setAside.unwritten,
       skipBad: plan.readErrors === 'skip',
-      // A delta compares everything again, whatever a journal says.
       ...(plan.delta ? {} : { onPiece: (record) => this.#checkpoints.add(record) }),
     });
   }

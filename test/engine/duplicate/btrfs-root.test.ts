@@ -5,10 +5,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inspectImage } from '../../../src/engine/duplicate/inspect.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
-import { attachLoop, mount } from '../../fixtures/loop.ts';
+import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { refusal, requestOf } from './requests.ts';
 import { MiB, newFile, tool } from './small-disk.ts';
+import { edit } from './verified.ts';
 
 const folder = tempDir('btrfs-root');
 
@@ -20,15 +21,10 @@ function disk(name: string, fill: (top: string) => void, label = ''): string {
   const loop = attachLoop(path, { offset: MiB, size: 120 * MiB });
   try {
     tool('mkfs.btrfs', ['-q', loop.device]);
-    const mounted = mount(loop.device, 'btrfs');
-    try {
-      fill(mounted.path);
-    } finally {
-      mounted.unmount();
-    }
   } finally {
     loop.detach();
   }
+  edit(path, { offset: MiB, length: 120 * MiB }, fill, 'btrfs');
   return path;
 }
 

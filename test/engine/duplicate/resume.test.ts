@@ -151,6 +151,27 @@ test('of a device, whose times tell nothing, every byte is read again and its di
   }
 });
 
+test('what a stopped delta wrote is not taken for what an earlier run had noted there', async () => {
+  const changing = at('back-and-forth.img');
+  copyDisk(source, changing);
+  const target = await targetWithProfile(folder, 'forth.img');
+  const place = readFileSync(changing).indexOf('a large file that is not compressible', parts.app.offset);
+  const loop = attachLoop(changing);
+  try {
+    await stopped(loop.device, target, during('verify'));
+    const before = bytesOf(loop.device, { offset: place, length: 4096 });
+    writeInto(loop.device, Buffer.from('new'), place);
+    await stopped(loop.device, target, during('verify'), { delta: true });
+    writeInto(loop.device, before, place);
+    const result = await again(loop.device, target);
+    assert.equal(bytesOf(target, { offset: place, length: 4096 }), before);
+    assert.is(result.resumed, 0);
+    checkClone(changing, target);
+  } finally {
+    loop.detach();
+  }
+});
+
 test('a journal that is damaged, torn or about other disks is not believed', async () => {
   const target = await targetWithProfile(folder, 'journal.img');
   await stopped(source, target, during('verify'));

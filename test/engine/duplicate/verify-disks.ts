@@ -7,10 +7,10 @@ import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import type { CloneRequest } from '../../../src/engine/duplicate/request.ts';
 import { type VerifyRequest, type VerifyResult, verifyClone } from '../../../src/engine/duplicate/verify.ts';
 import { setXattr } from '../../../src/engine/native/xattr.ts';
-import { attachLoop, mount } from '../../fixtures/loop.ts';
 import { needRoot } from '../../fixtures/privilege.ts';
 import { makeServerDisk, type ServerDisk } from '../../fixtures/server-disk.ts';
 import { tempDir } from '../../fixtures/temp.ts';
+import { edit } from './verified.ts';
 
 const run = (tool: string, ...args: string[]) => execFileSync(tool, args, { stdio: ['ignore', 'pipe', 'pipe'] });
 
@@ -109,17 +109,7 @@ export class Disks {
   /** Mounts a part read-write for a moment. */
   edit(image: string, name: 'root' | 'data', change: (root: string) => void): void {
     const { offset, size } = this.part(name);
-    const loop = attachLoop(image, { offset, size });
-    try {
-      const mounted = mount(loop.device, name === 'root' ? 'ext4' : 'xfs', name === 'root' ? 'rw' : 'rw,nouuid');
-      try {
-        change(mounted.path);
-      } finally {
-        mounted.unmount();
-      }
-    } finally {
-      loop.detach();
-    }
+    edit(image, { offset, length: size }, change, name === 'root' ? 'ext4' : 'xfs');
   }
 }
 

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { DoppelError } from '../../../src/engine/errors.ts';
 import { BlankImage, createImage } from '../../../src/engine/image/create.ts';
 import { ImageExistsError, ImageInUseError, ImageIoError, UnusableImageError } from '../../../src/engine/image/errors.ts';
 import { imageIdentity } from '../../../src/engine/image/identity.ts';
 import { openForInspection, openSource, openTarget } from '../../../src/engine/image/open.ts';
 import { imageUsers, sharesStorage } from '../../../src/engine/image/users.ts';
+import { failure } from '../../fixtures/failure.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from './conformance.ts';
 import { contentOf, diskFile } from './nbd-servers.ts';
@@ -19,15 +19,6 @@ import { firstLine, start, until } from './processes.ts';
 const MiB = 1 << 20;
 const holder = fileURLToPath(new URL('hold-target.ts', import.meta.url));
 const qemuImg = (...args: string[]): void => void execFileSync('qemu-img', args, { stdio: ['ignore', 'ignore', 'inherit'] });
-
-async function failure(work: () => Promise<unknown>): Promise<DoppelError> {
-  try {
-    await work();
-  } catch (error) {
-    return error as DoppelError;
-  }
-  return assert.unreachable('it should have failed') as never;
-}
 
 async function refused(path: string, message: RegExp): Promise<void> {
   for (const open of [openSource, openTarget, openForInspection]) {

@@ -7,6 +7,7 @@ import { ConnectionLostError, ExitCode } from '../../../src/engine/errors.ts';
 import { NbdImage } from '../../../src/engine/image/nbd.ts';
 import { NbdFewClientsError, NbdSilentError } from '../../../src/engine/image/nbd-errors.ts';
 import type { OpenMode } from '../../../src/engine/image/open-image.ts';
+import { failure } from '../../fixtures/failure.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from './conformance.ts';
 import { silentServer } from './nbd-certificates.ts';
@@ -40,15 +41,6 @@ async function qemuNbd(...args: string[]) {
   const running = start('qemu-nbd', '--persistent', '--format=raw', '--export-name=golden', `--socket=${socket}`, ...args, file);
   await until('qemu-nbd listens', () => isListening(socket));
   return { ...running, file, uri: `nbd+unix:///golden?socket=${encodeURIComponent(socket)}` };
-}
-
-async function failure(work: () => Promise<unknown>): Promise<Error> {
-  try {
-    await work();
-  } catch (error) {
-    return error as Error;
-  }
-  return assert.unreachable('it should have failed') as never;
 }
 
 async function assertContent(image: NbdImage, expected: Uint8Array): Promise<void> {

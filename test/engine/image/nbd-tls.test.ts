@@ -4,9 +4,10 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DoppelError, ExitCode } from '../../../src/engine/errors.ts';
+import { ExitCode } from '../../../src/engine/errors.ts';
 import { ImageIoError, UnusableImageError } from '../../../src/engine/image/errors.ts';
 import { openSource, openTarget } from '../../../src/engine/image/open.ts';
+import { failure } from '../../fixtures/failure.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from './conformance.ts';
 import { makeCertificates, makeKey, nbdkitOnPort, silentServer } from './nbd-certificates.ts';
@@ -17,16 +18,6 @@ const MiB = 1 << 20;
 const certificates = makeCertificates();
 const withTls = (folder: string): string[] => ['--tls=require', `--tls-certificates=${folder}`];
 const named = (folder: string): string => `tls-certificates=${encodeURIComponent(folder)}`;
-
-async function failure(work: () => Promise<unknown>): Promise<DoppelError> {
-  try {
-    await work();
-  } catch (error) {
-    assert.instance(error, DoppelError);
-    return error as DoppelError;
-  }
-  return assert.unreachable('it should have failed') as never;
-}
 
 /** What a clone does with a server, and that it came through. */
 async function writeAndRead(uri: string): Promise<void> {

@@ -6,21 +6,13 @@ import * as assert from 'uvu/assert';
 import { ConnectionLostError } from '../../../src/engine/errors.ts';
 import { ImageIoError, ReadOnlyImageError } from '../../../src/engine/image/errors.ts';
 import { openSource, openTarget } from '../../../src/engine/image/open.ts';
+import { failure } from '../../fixtures/failure.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes, extentsOf, ioError } from './conformance.ts';
 import { nbdkit } from './nbd-servers.ts';
 import { until } from './processes.ts';
 
 const MiB = 1 << 20;
-
-async function failure(work: () => Promise<unknown>): Promise<Error> {
-  try {
-    await work();
-  } catch (error) {
-    return error as Error;
-  }
-  return assert.unreachable('it should have failed') as never;
-}
 
 test('a window shows the range to the kernel, and what it wrote is at the server when it is closed', async () => {
   const log = join(tempDir(), 'log');

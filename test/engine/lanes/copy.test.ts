@@ -2,7 +2,6 @@ import { readFileSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DoppelError } from '../../../src/engine/errors.ts';
 import { ImageIoError } from '../../../src/engine/image/errors.ts';
 import { FileImage } from '../../../src/engine/image/file.ts';
 import { type RawIo, rawIo } from '../../../src/engine/image/raw-io.ts';
@@ -14,6 +13,7 @@ import { Sink } from '../../../src/engine/lanes/sink.ts';
 import { SourceReader } from '../../../src/engine/lanes/source-reader.ts';
 import { ProtectedRegionError } from '../../../src/engine/protect/errors.ts';
 import { guard } from '../../../src/engine/protect/guard.ts';
+import { failure } from '../../fixtures/failure.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { assertBytes } from '../image/conformance.ts';
 import { sparseFile } from '../image/places.ts';
@@ -156,16 +156,6 @@ test('pieces begin at multiples of their size and never exceed it', async () => 
   }
   assert.is(chunks.length, Math.ceil((512 + 3 * MiB) / CHUNK) + 5 + 2);
 });
-
-async function failure(work: () => Promise<unknown>): Promise<DoppelError> {
-  try {
-    await work();
-  } catch (error) {
-    if (error instanceof DoppelError) return error;
-    throw error;
-  }
-  throw new Error('it should have failed');
-}
 
 test('an error in one lane comes out once, and the others stop', async () => {
   for (const side of ['source', 'target'] as const) {
