@@ -15,6 +15,7 @@ import { TableCorruptError } from '../layout/table-errors.ts';
 import { entryRange } from '../layout/table-space.ts';
 import { entryLabel } from '../layout/table-text.ts';
 import type { SystemInfo } from '../persona/system.ts';
+import type { MountNamespace } from '../persona/trees/namespace.ts';
 import { findRegions } from '../profile/carriers/find.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
@@ -58,6 +59,8 @@ export interface Disk {
 export interface SurveyOptions {
   /** Opens a read-only window over a part, so that its files can be read. Absent: only what the blocks tell. */
   readonly openWindow?: OpenWindow;
+  /** To look in that way, if one was made ahead of time. */
+  readonly namespace?: MountNamespace;
   /** PART=KIND by part number, over everything else. */
   readonly kinds?: ReadonlyMap<number, PartKind>;
   /** Sectors that cannot be read are no reason to give up. */
@@ -73,7 +76,7 @@ export async function surveyDisk(image: ImageSource, options: SurveyOptions = {}
     tolerant === undefined ? await tableOf(image) : await whatIsLeftOf(image, tolerant);
   const found = await findParts(image, table, tolerant);
   options.onParts?.(found);
-  const { system, rootNumber, notes } = await lookInside(found, options.openWindow);
+  const { system, rootNumber, notes } = await lookInside(found, options);
   const fstab = parseFstab(system?.fstab ?? '');
   // A system in a btrfs is not opened. Without another one its part must not pass for somebody's data.
   const closedRoots = system === undefined ? await rootsInBtrfs(image, found) : new Set<number>();
@@ -209,9 +212,9 @@ async function rootsInBtrfs(image: ImageSource, parts: readonly FoundPart[]): Pr
   return roots;
 }
 
-async function lookInside(parts: readonly FoundPart[], openWindow: OpenWindow | undefined): Promise<LookInside> {
+async function lookInside(parts: readonly FoundPart[], { openWindow, namespace }: SurveyOptions): Promise<LookInside> {
   if (openWindow === undefined) return { notes: [] };
-  const found = await findSystem(systemParts(parts, openWindow));
+  const found = await findSystem(systemParts(parts, openWindow), namespace);
   if (found.root !== undefined) return { system: found.system, rootNumber: found.root.number, notes: found.notes };
   // A disk without any file system needs no excuse for having no system.
   return { notes: parts.some((part) => part.fs !== undefined) ? found.notes : [] };

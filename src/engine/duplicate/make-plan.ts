@@ -57,29 +57,47 @@ export async function planClones(
   if (request.mapFile !== undefined) await checkMapPlace(request.mapFile, request.sourceMap);
   onEvent({ type: 'phase', phase: 'plan', title: 'Looking at the disks' });
   await refuseSharedStorage(request.source, targets);
-  return withSource(request, async (source) => {
-    const plans: ClonePlan[] = [];
-    for (const target of targets) {
-      signal?.throwIfAborted();
-      try {
-        plans.push(await planFor(request, target, source));
-      } catch (error) {
-        // Many refusals just say "the target".
-        if (targets.length > 1) onEvent({ type: 'warning', message: `no target is touched, because of ${target.target}` });
-        throw error;
+  // While the source is looked at, which is mostly waiting. What goes wrong is told when it is their turn.
+  const surveys = targets.map((target) => surveyTarget(request, target));
+  const ended = Promise.allSettled(surveys);
+  try {
+    return await withSource(request, async (source) => {
+      const plans: ClonePlan[] = [];
+      for (const [index, target] of targets.entries()) {
+        signal?.throwIfAborted();
+        try {
+          const { create, ...seen } = (await surveys[index]) as SeenTarget;
+          const found = await look(request, target, source, seen);
+          plans.push({ ...(await assemble(request, target, found)), ...(create === undefined ? {} : { create }) });
+        } catch (error) {
+          // Many refusals just say "the target".
+          if (targets.length > 1) onEvent({ type: 'warning', message: `no target is touched, because of ${target.target}` });
+          throw error;
+        }
       }
-    }
-    return plans;
-  });
+      return plans;
+    });
+  } finally {
+    for (const survey of await ended) if (survey.status === 'fulfilled') await survey.value.target.close();
+  }
 }
 
-async function planFor(request: CopyRequest, target: TargetRequest, source: Source): Promise<ClonePlan> {
-  const { image, create } = await openPlanned(request, target);
+interface SeenTarget {
+  readonly target: OpenImage;
+  readonly targetDisk: Disk;
+  /** Of a file that is to be made: bytes. */
+  readonly create?: { readonly size: number };
+}
+
+async function surveyTarget(request: CopyRequest, wanted: TargetRequest): Promise<SeenTarget> {
+  const { image, create } = await openPlanned(request, wanted);
   try {
-    const found = await look(request, target, source, image);
-    return { ...(await assemble(request, target, found)), ...(create === undefined ? {} : { create }) };
-  } finally {
+    const windows = process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
+    const targetDisk = await surveyDisk(withReadCache(image), windows);
+    return { target: image, targetDisk, ...(create === undefined ? {} : { create }) };
+  } catch (error) {
     await image.close();
+    throw error;
   }
 }
 
@@ -114,10 +132,8 @@ async function openPlanned(
 }
 
 /** All that the plan is made of. */
-interface Found {
+interface Found extends Omit<SeenTarget, 'create'> {
   readonly source: Source;
-  readonly target: OpenImage;
-  readonly targetDisk: Disk;
   readonly stored: StoredProfile | undefined;
   /** Why the target's profile, which is replaced, cannot be read. */
   readonly damage: string | undefined;
@@ -129,12 +145,13 @@ interface Found {
   readonly rewrite: RewritePreview;
 }
 
-async function look(request: CopyRequest, wanted: TargetRequest, source: Source, target: OpenImage): Promise<Found> {
+async function look(
+  request: CopyRequest,
+  wanted: TargetRequest,
+  source: Source,
+  { target, targetDisk }: Omit<SeenTarget, 'create'>,
+): Promise<Found> {
   const { identity: choice } = wanted;
-  const targetDisk = await surveyDisk(
-    withReadCache(target),
-    process.getuid?.() === 0 ? { openWindow: readOnlyWindows(target) } : {},
-  );
   checkExpectations(
     wanted.expect,
     await imageIdentity(wanted.target, target.size, target.sectorSize),

@@ -52,9 +52,13 @@ export const nothingWritable: SystemOptions = { writable: new Set() };
 /** What can be mounted for its files. */
 export const mountable: ReadonlySet<string> = new Set(['ext2', 'ext3', 'ext4', 'xfs']);
 
-/** Whose system is on these parts, as its root alone tells. @throws MissingToolError, ToolFailedError when nothing can be mounted */
-export function findSystem(parts: readonly SystemPart[]): Promise<SystemSearch> {
-  return searched(parts, async (search) => search);
+/**
+ * Whose system is on these parts, as its root alone tells. `namespace`: to look in, default one of its own.
+ * @throws MissingToolError, ToolFailedError when nothing can be mounted
+ */
+export function findSystem(parts: readonly SystemPart[], namespace?: MountNamespace): Promise<SystemSearch> {
+  if (!someMountable(parts)) return Promise.resolve({ notes: noSystemOn(parts) });
+  return namespace === undefined ? searched(parts, async (search) => search) : findRoot(parts, namespace);
 }
 
 /**
@@ -67,20 +71,22 @@ export function withSystem<T>(
   action: (system: OpenSystem) => Promise<T>,
   otherwise: (reasons: readonly string[]) => Promise<T>,
 ): Promise<T> {
+  if (!someMountable(parts)) return otherwise(noSystemOn(parts));
   return searched(parts, (search, namespace) =>
-    search.root === undefined || namespace === undefined
-      ? otherwise(search.notes)
-      : withRoot(parts, options, search, namespace, action),
+    search.root === undefined ? otherwise(search.notes) : withRoot(parts, options, search, namespace, action),
   );
+}
+
+function someMountable(parts: readonly SystemPart[]): boolean {
+  return parts.some(({ fs }) => mountable.has(fs?.type ?? ''));
 }
 
 /** One namespace for all that is looked into: making it takes longer than mounting. */
 async function searched<T>(
   parts: readonly SystemPart[],
-  action: (search: SystemSearch, namespace?: MountNamespace) => Promise<T>,
+  action: (search: SystemSearch, namespace: MountNamespace) => Promise<T>,
 ): Promise<T> {
-  if (!parts.some(({ fs }) => mountable.has(fs?.type ?? ''))) return action({ notes: noSystemOn(parts) });
-  const namespace = await MountNamespace.open();
+  const namespace = new MountNamespace();
   try {
     return await action(await findRoot(parts, namespace), namespace);
   } finally {
@@ -179,13 +185,16 @@ export type SystemSearch = FoundSystem | { readonly root?: undefined; readonly n
 async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace): Promise<SystemSearch> {
   const notes: string[] = [];
   const found: { part: SystemPart; system: SystemInfo }[] = [];
-  for (const part of parts.filter(({ fs }) => mountable.has(fs?.type ?? ''))) {
-    try {
-      const system = await systemOn(part, namespace);
-      if (system !== undefined) found.push({ part, system });
-    } catch (error) {
-      if (!(error instanceof DoppelError)) throw error;
-      notes.push(`${part.label} cannot be looked into: ${error.message}`);
+  const candidates = parts.filter(({ fs }) => mountable.has(fs?.type ?? ''));
+  // Side by side: each waits for tools most of the time.
+  const looks = await Promise.allSettled(candidates.map((part) => systemOn(part, namespace)));
+  for (const [index, look] of looks.entries()) {
+    const part = candidates[index] as SystemPart;
+    if (look.status === 'fulfilled') {
+      if (look.value !== undefined) found.push({ part, system: look.value });
+    } else {
+      if (!(look.reason instanceof DoppelError)) throw look.reason;
+      notes.push(`${part.label} cannot be looked into: ${look.reason.message}`);
     }
   }
   const typed = found.find(({ part }) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');

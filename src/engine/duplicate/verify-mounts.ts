@@ -27,7 +27,7 @@ interface Mounted {
 
 /** Needs root. @throws ToolFailedError when the source cannot be mounted */
 export async function mountBeside({ source, target, type }: MountPair): Promise<MountedPair> {
-  const namespace = await MountNamespace.open();
+  const namespace = new MountNamespace();
   const mounts: Mounted[] = [];
   const close = async (): Promise<void> => {
     try {

@@ -29,10 +29,15 @@ export async function identifySystem(tree: ReadableTree): Promise<SystemInfo> {
   const fields = parseOsRelease(release ?? '');
   const id = fields.get('ID') ?? 'linux';
   const version = fields.get('VERSION_ID');
-  const hostname = firstLine(await text(tree, '/etc/hostname'));
-  const machineId = firstLine(await text(tree, '/etc/machine-id'));
-  const network = await detectNetworkBackend(tree);
-  const fstab = await text(tree, '/etc/fstab');
+  const [hostname, machineId, network, fstab, modules, init, hostKeys] = await Promise.all([
+    text(tree, '/etc/hostname').then(firstLine),
+    text(tree, '/etc/machine-id').then(firstLine),
+    detectNetworkBackend(tree),
+    text(tree, '/etc/fstab'),
+    kernels(tree),
+    initSystem(tree),
+    sshHostKeys(tree),
+  ]);
   return {
     os: {
       id,
@@ -42,11 +47,11 @@ export async function identifySystem(tree: ReadableTree): Promise<SystemInfo> {
     },
     ...(hostname === undefined ? {} : { hostname }),
     ...(machineId === undefined ? {} : { machineId }),
-    kernels: await kernels(tree),
-    init: await initSystem(tree),
+    kernels: modules,
+    init,
     ...(network === undefined ? {} : { network }),
     ...(fstab === undefined ? {} : { fstab }),
-    sshHostKeys: await sshHostKeys(tree),
+    sshHostKeys: hostKeys,
   };
 }
 

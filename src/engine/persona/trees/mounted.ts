@@ -58,7 +58,7 @@ export async function openMountedSystem(request: MountedSystemRequest): Promise<
       type === 'btrfs' ? 'btrfs cannot be mounted beside its copy yet' : 'only ext2, ext3, ext4 and XFS are supported';
     if (!Object.hasOwn(optionsByType, type)) throw new UnsupportedFileSystemError(type, device, reason);
   }
-  const namespace = request.namespace ?? (await MountNamespace.open());
+  const namespace = request.namespace ?? new MountNamespace();
   const end = async (): Promise<void> => {
     if (request.namespace === undefined) await namespace.close();
   };

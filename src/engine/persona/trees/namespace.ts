@@ -22,12 +22,20 @@ const base = '/tmp';
 export class MountNamespace {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #ended: Promise<unknown>;
+  /** Commands run one after the other, in the order in which they were asked for. */
+  #last: Promise<unknown> = Promise.resolve();
+  readonly #ready: Promise<void>;
   #places = 0;
   #said = '';
   #failure: Error | undefined;
   #wake: () => void = () => undefined;
 
-  private constructor(child: ChildProcessByStdio<Writable, Readable, Readable>) {
+  /** Needs root. Whatever goes wrong is thrown by the first command: one may be made ahead of time, while others work. */
+  constructor() {
+    const args = ['--mount', '--propagation', 'slave', '--', 'sh'];
+    // A session of its own: Ctrl-C reaches doppel, which then closes what it opened, and not the holder of the mounts.
+    const env = { ...process.env, LC_ALL: 'C.UTF-8' };
+    const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, cwd: '/', env });
     this.#child = child;
     // Comes behind "error" too; `once` would reject then.
     this.#ended = new Promise((resolve) => child.once('close', resolve));
@@ -51,30 +59,13 @@ export class MountNamespace {
       this.#failure ??= new ToolFailedError('unshare', [], String(signal ?? `exit ${code}`), this.#said);
       this.#wake();
     });
-  }
-
-  /** @throws MissingToolError, ToolFailedError without root */
-  static async open(): Promise<MountNamespace> {
-    const args = ['--mount', '--propagation', 'slave', '--', 'sh'];
-    // A session of its own: Ctrl-C reaches doppel, which then closes what it opened, and not the holder of the mounts.
-    const env = { ...process.env, LC_ALL: 'C.UTF-8' };
-    const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true, cwd: '/', env });
-    const namespace = new MountNamespace(child);
-    try {
-      await namespace.run([':']);
-      await namespace.#letGo();
-      return namespace;
-    } catch (error) {
-      await namespace.close();
-      throw error;
-    }
+    this.#ready = this.#prepare();
+    this.#ready.catch(() => {});
   }
 
   /** A fresh, empty directory to mount something on; it goes away with the namespace. */
   async place(): Promise<string> {
-    if (this.#places === 0) {
-      await this.run(['mount', '-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]);
-    }
+    await this.#ready;
     const place = `${base}/${this.#places++}`;
     await mkdir(this.path(place)).catch((error: NodeJS.ErrnoException) => {
       throw new ToolFailedError('mkdir', [place], String(error.code), error.message, error);
@@ -89,11 +80,24 @@ export class MountNamespace {
 
   /** Runs commands one after the other. @throws MissingToolError, ToolFailedError of the first that fails */
   async run(...commands: readonly Command[]): Promise<void> {
+    await this.#ready;
+    const turn = this.#last.then(() => this.#runAll(commands));
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  async #runAll(commands: readonly Command[]): Promise<void> {
     for (const [tool, ...args] of commands) {
       const { status, said } = await this.#ask([tool, ...args]);
       if (status === NOT_FOUND) throw missingTool(tool);
       if (status !== 0) throw new ToolFailedError(tool, args, `exit ${status}`, said);
     }
+  }
+
+  async #prepare(): Promise<void> {
+    await this.#runAll([[':']]);
+    await this.#letGo();
+    await this.#runAll([['mount', '-n', '-t', 'tmpfs', '-o', 'mode=0700,size=64k,nosuid,nodev,noexec', 'doppel', base]]);
   }
 
   async close(): Promise<void> {
