@@ -3,6 +3,14 @@
 'use strict';
 
 process.env.UV_THREADPOOL_SIZE ??= '8';
+// Whether this Node will do is asked below, and for doppel.
+process.env.OCLIF_DISABLE_ENGINE_WARNING ??= '1';
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19)) {
+  process.stderr.write(`doppel: it needs Node.js 20.19 or newer, and this is ${process.versions.node}\n`);
+  process.exit(1);
+}
 
 const { existsSync } = require('node:fs');
 const { join } = require('node:path');

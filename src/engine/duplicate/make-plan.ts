@@ -19,7 +19,7 @@ import { keptIdentity } from './kept.ts';
 import { partFacts } from './part-facts.ts';
 import type { ClonePlan } from './plan.ts';
 import { type Layout, layOut } from './plan-layout.ts';
-import { previewPersona, type SeenPersona } from './plan-persona.ts';
+import type { SeenPersona } from './plan-persona.ts';
 import { needsRoot, refuseLost, sameStorage } from './plan-refusals.ts';
 import { remarksOf } from './plan-remarks.ts';
 import { fenceFor } from './plan-table.ts';
@@ -189,7 +189,9 @@ async function look(
   for (const part of layout.copied) contents.set(part.number, await source.contentsOf(part));
   const persona =
     identity.bundle &&
-    (await previewPersona(
+    (await (
+      await import('./plan-persona.ts')
+    ).previewPersona(
       [...systemParts(layout.copied, readOnlyWindows(source.image)), ...systemParts(layout.kept, readOnlyWindows(target))],
       identity.bundle,
       choice.choice === 'source' ? undefined : source.disk.system?.machineId,

@@ -41,9 +41,12 @@ export async function copyBlocks(
     async ({ offset, work }, buffer) => {
       if (sinks.every((sink) => sink.error !== undefined)) throw sinks[0]?.error;
       const ranges = merged(sinks.flatMap((sink, index) => sink.wanted(work[index] ?? [])));
-      const bad = ranges.length === 0 ? [] : await reader.read(buffer, offset, ranges);
+      const looking = Promise.all(sinks.map((sink, index) => sink.held(work[index] ?? [], offset)));
+      const reading = ranges.length === 0 ? Promise.resolve([]) : reader.read(buffer, offset, ranges);
+      const bad = await reading.finally(() => looking);
+      const held = await looking;
       if (bad.length > 0) lost.push({ offset, work: sinks.map((sink, index) => sink.lostOf(work[index] ?? [], bad)) });
-      await Promise.all(sinks.map((sink, index) => sink.take(work[index] ?? [], { bytes: buffer, offset, bad })));
+      await Promise.all(sinks.map((sink, index) => sink.take(work[index] ?? [], { bytes: buffer, offset, bad }, held[index])));
       options.onChunk?.(work.flat().reduce((sum, { length }) => sum + length, 0));
     },
     options.signal,

@@ -2,11 +2,12 @@
 import { alignedBuffers } from '../image/aligned.ts';
 import type { ByteRange, GuardedTarget } from '../image/contract.ts';
 import { end, overlaps } from '../image/contract.ts';
-import { CHUNK, type Task } from './blocks.ts';
+import { type Action, CHUNK, type Task } from './blocks.ts';
 import { DigestLog, type DigestRecord, digestOf } from './digests.ts';
 import { LANES } from './lanes.ts';
-import { within, without } from './ranges.ts';
-import { isZero, runsOf } from './zeros.ts';
+import { merged, within, without } from './ranges.ts';
+import { allSettled } from './settled.ts';
+import { isZero, type Run, runsOf } from './zeros.ts';
 
 /** Differences are written in multiples of this. */
 const PAGE = 4096;
@@ -38,6 +39,11 @@ export interface ReadBlock {
   readonly bytes: Uint8Array;
   readonly offset: number;
   readonly bad: readonly ByteRange[];
+}
+
+/** With what the target holds, where it is compared. */
+interface ComparedBlock extends ReadBlock {
+  readonly held: Uint8Array | undefined;
 }
 
 /** Bytes of the target by what happened to them. */
@@ -82,31 +88,47 @@ export class Sink {
     return this.wanted(tasks).flatMap((range) => within(range, bad));
   }
 
-  /** Carries the tasks out, but for what is `bad`. Never rejects: what goes wrong is `error`. */
-  async take(tasks: readonly Task[], block: ReadBlock): Promise<void> {
-    await this.#each(tasks, (task) => this.#takeOne(task, block));
+  /**
+   * What the target holds where data is compared with it, each byte at its place in a block that begins at byte `offset`;
+   * undefined when nothing is. Never rejects.
+   */
+  async held(pieces: readonly (ByteRange & { readonly action?: Action })[], offset: number): Promise<Uint8Array | undefined> {
+    const compared = merged(pieces.filter((piece) => (piece.action ?? 'copy') === 'copy' && this.#compares(piece)));
+    if (compared.length === 0 || this.error !== undefined) return undefined;
+    const buffer = this.#buffer();
+    await this.#each(compared, (range) =>
+      this.#target.read(buffer.subarray(range.offset - offset, end(range) - offset), range.offset),
+    );
+    return buffer;
+  }
+
+  /** Carries the tasks out, but for what is `bad`; `held` is for it to keep. Never rejects: what goes wrong is `error`. */
+  async take(tasks: readonly Task[], block: ReadBlock, held?: Uint8Array): Promise<void> {
+    await this.#each(tasks, (task) => this.#takeOne(task, { ...block, held }));
+    this.#giveBack(held);
   }
 
   /** Takes what `take` had to leave; `bad` is what could not be read in the end. Never rejects. */
-  async takeLost(pieces: readonly ByteRange[], { bytes, offset, bad }: ReadBlock): Promise<void> {
+  async takeLost(pieces: readonly ByteRange[], block: ReadBlock): Promise<void> {
+    const held = await this.held(pieces, block.offset);
     await this.#each(pieces, async (piece) => {
-      const rest = this.#options.skipBad === true ? without(piece, bad) : [piece];
-      for (const part of rest) await this.#data(part, bytes.subarray(part.offset - offset, end(part) - offset), false);
+      const rest = this.#options.skipBad === true ? without(piece, block.bad) : [piece];
+      for (const part of rest) await this.#data(part, { ...block, held }, false);
     });
+    this.#giveBack(held);
   }
 
+  /** Side by side: what stands in one block is on its way together. */
   async #each<T>(items: readonly T[], step: (item: T) => Promise<void>): Promise<void> {
+    if (this.error !== undefined) return;
     try {
-      for (const item of items) {
-        if (this.error !== undefined) return;
-        await step(item);
-      }
+      await allSettled(items.map(step));
     } catch (error) {
       this.error ??= error;
     }
   }
 
-  async #takeOne(task: Task, { bytes, offset, bad }: ReadBlock): Promise<void> {
+  async #takeOne(task: Task, block: ComparedBlock): Promise<void> {
     const { action, length } = task;
     if (action === 'discard') {
       await this.#target.discard(task.offset, length);
@@ -116,10 +138,9 @@ export class Sink {
     if (action === 'zero') return this.#zeros(task);
     const durable = this.#unread(task);
     if (durable !== undefined) return this.#resume(durable);
-    const at = (range: ByteRange): Uint8Array => bytes.subarray(range.offset - offset, end(range) - offset);
-    if (!bad.some((range) => overlaps(range, task))) return this.#data(task, at(task), true);
+    if (!block.bad.some((range) => overlaps(range, task))) return this.#data(task, block, true);
     // Not told to anybody as done: a later run may be able to read the rest.
-    for (const piece of without(task, bad)) await this.#data(piece, at(piece), false);
+    for (const piece of without(task, block.bad)) await this.#data(piece, block, false);
   }
 
   /** A piece that is durable and need not even be read. */
@@ -134,9 +155,11 @@ export class Sink {
     if (record.digest === undefined) this.#options.onUnwritten?.(record);
   }
 
-  async #data(piece: ByteRange, bytes: Uint8Array, whole: boolean): Promise<void> {
-    if (this.#compares(piece)) {
-      await this.#differences(piece.offset, bytes);
+  async #data(piece: ByteRange, block: ComparedBlock, whole: boolean): Promise<void> {
+    const at = (buffer: Uint8Array): Uint8Array => buffer.subarray(piece.offset - block.offset, end(piece) - block.offset);
+    const bytes = at(block.bytes);
+    if (block.held !== undefined && this.#compares(piece)) {
+      await this.#differences(piece.offset, bytes, at(block.held));
       // Without anybody to tell, nothing is digested that is not written.
       if (whole) this.#options.onPiece?.(recordOf(piece.offset, bytes));
       return;
@@ -150,31 +173,31 @@ export class Sink {
   }
 
   async #write(offset: number, bytes: Uint8Array): Promise<void> {
-    for (const run of runsOf(bytes)) {
-      const size = run.end - run.start;
-      if (run.zero) {
-        const range = { offset: offset + run.start, length: size };
+    const writeRun = async ({ start, end: stop, zero }: Run): Promise<void> => {
+      const size = stop - start;
+      if (zero) {
+        const range = { offset: offset + start, length: size };
         if (this.#options.isHole?.(range) === true) this.#options.onUnwritten?.(range);
         else await this.#target.zero(range.offset, size);
         this.#sums.zeroed += size;
       } else {
-        await this.#target.write(bytes.subarray(run.start, run.end), offset + run.start);
-        await this.#target.startWriteback(offset + run.start, size);
+        await this.#target.write(bytes.subarray(start, stop), offset + start);
+        await this.#target.startWriteback(offset + start, size);
         this.#sums.written += size;
       }
-    }
+    };
+    await allSettled(runsOf(bytes).map(writeRun));
   }
 
-  async #differences(offset: number, bytes: Uint8Array): Promise<void> {
-    await this.#holding(offset, bytes.length, async (held) => {
-      for (const { start, stop } of differingRuns(bytes, held)) {
-        const run = bytes.subarray(start, stop);
-        await this.#write(offset + start, run);
-        this.digests.add(recordOf(offset + start, run));
-        this.#sums.same -= run.length;
-      }
-      this.#sums.same += bytes.length;
-    });
+  async #differences(offset: number, bytes: Uint8Array, held: Uint8Array): Promise<void> {
+    const writeRun = async ({ start, stop }: { start: number; stop: number }): Promise<void> => {
+      const run = bytes.subarray(start, stop);
+      await this.#write(offset + start, run);
+      this.digests.add(recordOf(offset + start, run));
+      this.#sums.same -= run.length;
+    };
+    await allSettled(differingRuns(bytes, held).map(writeRun));
+    this.#sums.same += bytes.length;
   }
 
   async #zeros(task: Task): Promise<void> {
@@ -187,8 +210,7 @@ export class Sink {
     } else {
       for (let at = offset; at < offset + length; at += CHUNK) {
         const step = Math.min(CHUNK, offset + length - at);
-        const same = await this.#holding(at, step, async (held) => isZero(held));
-        if (same) this.#sums.same += step;
+        if (await this.#holdsZeros(at, step)) this.#sums.same += step;
         else await this.#zero(at, step);
       }
     }
@@ -201,16 +223,23 @@ export class Sink {
     this.digests.add({ offset, length, digest: undefined });
   }
 
-  /** What the target holds, in a buffer that is used again afterwards. */
-  async #holding<T>(offset: number, length: number, look: (held: Uint8Array) => Promise<T>): Promise<T> {
-    const buffer = this.#spare.pop() ?? (alignedBuffers(1, CHUNK)[0] as Uint8Array);
+  async #holdsZeros(offset: number, length: number): Promise<boolean> {
+    const buffer = this.#buffer();
     try {
-      const held = buffer.subarray(0, length);
-      await this.#target.read(held, offset);
-      return await look(held);
+      const bytes = buffer.subarray(0, length);
+      await this.#target.read(bytes, offset);
+      return isZero(bytes);
     } finally {
-      if (this.#spare.length < LANES) this.#spare.push(buffer);
+      this.#giveBack(buffer);
     }
+  }
+
+  #buffer(): Uint8Array {
+    return this.#spare.pop() ?? (alignedBuffers(1, CHUNK)[0] as Uint8Array);
+  }
+
+  #giveBack(buffer: Uint8Array | undefined): void {
+    if (buffer !== undefined && this.#spare.length < LANES) this.#spare.push(buffer);
   }
 }
 

@@ -70,6 +70,11 @@ async function used(part: ImageSource, shape: FatShape): Promise<IntervalSet> {
   const followed = new Uint8Array((last >>> 3) + 1);
   let start = -1;
   for await (const { entries, first } of fatEntries(part, shape)) {
+    if (entries === undefined) {
+      if (start >= 0) addClusters(collector, shape, start, first);
+      start = -1;
+      continue;
+    }
     for (let i = 0; i < entries.length; i++) {
       const cluster = first + i;
       const value = entries[i] as number;
@@ -104,8 +109,18 @@ function addClusters(collector: UsedCollector, shape: FatShape, from: number, to
   collector.add(shape.dataStart + (from - 2) * shape.clusterBytes, (to - from) * shape.clusterBytes);
 }
 
-/** All entries of the FAT in order, piece by piece, every copy compared with the first. @throws NotMappableError where they differ. */
-async function* fatEntries(part: ImageSource, shape: FatShape): AsyncIterable<{ entries: Uint32Array; first: number }> {
+/** Entries that are looked at together: even, so that no FAT12 pair is torn. */
+const GROUP = 1024;
+const free = Buffer.alloc(GROUP * 4);
+
+interface EntryGroup {
+  readonly first: number;
+  /** Undefined where all clusters are free. */
+  readonly entries: Uint32Array | undefined;
+}
+
+/** All entries of the FAT in order, group by group, every copy compared with the first. @throws NotMappableError where they differ. */
+async function* fatEntries(part: ImageSource, shape: FatShape): AsyncIterable<EntryGroup> {
   const total = shape.clusters + 2;
   // A multiple of 3 bytes, so that no FAT12 pair is torn.
   const step = shape.bits === 12 ? 3 << 18 : chunkSize;
@@ -119,7 +134,13 @@ async function* fatEntries(part: ImageSource, shape: FatShape): AsyncIterable<{ 
     }
     if (at >= bytesInAll) continue;
     const first = (at * 8) / shape.bits;
-    yield { entries: decode(bytes, shape.bits, Math.min(Math.floor((length * 8) / shape.bits), total - first)), first };
+    const inPiece = Math.min(Math.floor((length * 8) / shape.bits), total - first);
+    for (let from = 0; from < inPiece; from += GROUP) {
+      const count = Math.min(GROUP, inPiece - from);
+      const group = bytes.subarray((from * shape.bits) / 8, Math.ceil(((from + count) * shape.bits) / 8));
+      const isFree = group.equals(free.subarray(0, group.length));
+      yield { first: first + from, entries: isFree ? undefined : decode(group, shape.bits, count) };
+    }
   }
 }
 
