@@ -65,6 +65,11 @@ export async function hold({ title, rounds, folder, sources, before, contestants
   });
 }
 
+/** Writes the file out and drops it from the page cache: nobody has a disk in there that lay about for a month. */
+export function forget(path: string): void {
+  execFileSync('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
+}
+
 function rotated<T>(list: readonly T[], by: number): T[] {
   return list.map((_, index) => list[(index + by) % list.length] as T);
 }

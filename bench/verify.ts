@@ -1,7 +1,7 @@
 /** Comparing a clone with its source, both reading the clone from the medium: doppel does so whatever the page cache holds. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { hold } from './contest.ts';
+import { forget, hold } from './contest.ts';
 import { doppel, doppelVersion } from './doppel.ts';
 import { commandsRun, report } from './report.ts';
 import type { BenchOptions } from './run.ts';
@@ -23,9 +23,7 @@ export async function benchVerify({ image, folder, rounds, say }: BenchOptions):
     },
   ];
   const title = 'Verify, the clone not in the page cache';
-  const before = async (): Promise<void> => {
-    execFileSync('dd', [`of=${target}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
-  };
+  const before = async (): Promise<void> => forget(target);
   const scores = await hold({ title, rounds, folder, sources: [image], before, contestants, say });
   return `${report(title, scores)}\n${commandsRun(contestants)}`;
 }
