@@ -1,6 +1,6 @@
 /**
  * Reading what the medium holds rather than what the page cache remembers: the cached pages are dropped, and O_DIRECT goes
- * past them where the file system has it; elsewhere mincore(2) must agree that they are gone: what is cached later came from
+ * past them where the file system has it; elsewhere the kernel must agree that they are gone: what is cached later came from
  * the medium. What loop devices below the image cache once more in their backing files is dropped in the same way.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
@@ -17,7 +17,6 @@ import { isMissing } from './sysfs.ts';
 const BOUNCE = 1 << 20;
 /** The smallest that direct reads may ask for. */
 const SECTOR = 512;
-const MINCORE_STEP = 1 << 30;
 
 /** `size` is the image's, in bytes. @throws ImageIoError when the path cannot be opened for reading. */
 export async function openReadBack(path: string, size: number): Promise<ReadBack> {
@@ -162,11 +161,11 @@ async function sizeOf(file: FileHandle): Promise<number> {
   return stats.isBlockDevice() ? blockGeometry(file.fd).size : stats.size;
 }
 
-/** Whether mincore(2) agrees that no page is left. Pages that are being read or written just then stay, hence the attempts. */
+/** Whether the kernel agrees that no page is left. Pages that are being read or written just then stay, hence the attempts. */
 async function dropAll(file: FileHandle, size: number): Promise<boolean> {
   for (let attempt = 0; attempt < 3; attempt++) {
     await drop(file);
-    if (!hasCached(file, size)) return true;
+    if (residentPages(file.fd, 0, size) === 0) return true;
   }
   return false;
 }
@@ -179,11 +178,4 @@ async function drop(file: FileHandle): Promise<void> {
     if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
   }
   await dropCache(file.fd, 0, 0);
-}
-
-function hasCached(file: FileHandle, size: number): boolean {
-  for (let offset = 0; offset < size; offset += MINCORE_STEP) {
-    if (residentPages(file.fd, offset, Math.min(MINCORE_STEP, size - offset)) > 0) return true;
-  }
-  return false;
 }
