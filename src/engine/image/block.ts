@@ -13,6 +13,7 @@ import type { Extent } from './contract.ts';
 import { DescriptorImage } from './descriptor-image.ts';
 import { openDirect } from './direct.ts';
 import { ImageIoError, openFailed, ReadOnlyImageError } from './errors.ts';
+import { openBackingFile } from './loop-backing.ts';
 import type { OpenMode } from './open-image.ts';
 import { type RawIo, rawIo } from './raw-io.ts';
 
@@ -25,7 +26,8 @@ export class BlockImage extends DescriptorImage {
       if (mode === 'write' && isReadOnlyDevice(file.fd)) throw new ReadOnlyImageError(path);
       const geometry = blockGeometry(file.fd);
       const direct = mode === 'read' ? undefined : await openDirect(path, constants.O_RDWR);
-      return new BlockImage({ name: path, path, ...geometry, file, direct, io });
+      const below = direct === undefined ? undefined : await openBackingFile(path, file);
+      return new BlockImage({ name: path, path, ...geometry, file, direct, below, io });
     } catch (cause) {
       await file.close();
       throw cause instanceof ReadOnlyImageError ? cause : new ImageIoError(path, 'examine', { cause });

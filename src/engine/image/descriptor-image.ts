@@ -6,6 +6,7 @@ import { isPageAligned, PAGE } from './aligned.ts';
 import type { ByteRange, Extent, ReadBack, Window } from './contract.ts';
 import { ImageIoError, type ImageOperation } from './errors.ts';
 import { attachLoop } from './loop.ts';
+import type { BackingFile } from './loop-backing.ts';
 import type { OpenImage } from './open-image.ts';
 import { checkRange, type RawIo, readFully, writeFully } from './raw-io.ts';
 import { openReadBack } from './read-back.ts';
@@ -19,6 +20,8 @@ export interface DescriptorImageOptions {
   readonly file: FileHandle;
   /** The same, past the page cache: many whole pages in aligned memory are read and written through it. */
   readonly direct?: FileHandle | undefined;
+  /** What caches even what went past the page cache. */
+  readonly below?: BackingFile | undefined;
   readonly io: (file: FileHandle) => RawIo;
 }
 
@@ -40,6 +43,7 @@ export abstract class DescriptorImage implements OpenImage {
   readonly #file: FileHandle;
   readonly #io: RawIo;
   readonly #directFile: FileHandle | undefined;
+  readonly #below: BackingFile | undefined;
   #directIo: RawIo | undefined;
   /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
   readonly #running = new Set<Promise<unknown>>();
@@ -54,6 +58,7 @@ export abstract class DescriptorImage implements OpenImage {
     this.#file = options.file;
     this.#io = options.io(options.file);
     this.#directFile = options.direct;
+    this.#below = options.below;
     this.#directIo = options.direct && options.io(options.direct);
   }
 
@@ -119,10 +124,13 @@ export abstract class DescriptorImage implements OpenImage {
   /** A hint: where the kernel refuses it, `flush` does the work and reports what is wrong. */
   async startWriteback(offset: number, length: number): Promise<void> {
     this.check('write', offset, length);
-    // Written past the cache already, or so small that the kernel does better to gather it.
-    if (length < DIRECT_FROM || (this.#directIo !== undefined && isWorthATrip(offset, length))) return;
+    // So small that the kernel does better to gather it.
+    if (length < DIRECT_FROM) return;
+    const direct = this.#directIo !== undefined && isWorthATrip(offset, length);
+    const { file, offset: begin } = direct ? (this.#below ?? {}) : { file: this.#file, offset: 0 };
+    if (file === undefined || begin === undefined) return;
     try {
-      await this.#track(startWriteback(this.fd, offset, length));
+      await this.#track(startWriteback(file.fd, begin + offset, length));
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error;
     }
@@ -149,6 +157,7 @@ export abstract class DescriptorImage implements OpenImage {
   }
 
   async #closeAll(): Promise<void> {
+    await this.#below?.file.close();
     await this.#directFile?.close();
     await this.#file.close();
   }

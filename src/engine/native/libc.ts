@@ -264,6 +264,7 @@ export function setInodeFlags(fd: number, flags: number): void {
 const LOOP_GET_STATUS64 = 0x4c05;
 const LOOP_CONFIGURE = 0x4c0a;
 const LOOP_CTL_GET_FREE = 0x4c82;
+const LO_FLAGS_DIRECT_IO = 16;
 const LO_FLAGS_AUTOCLEAR = 4;
 const LOOP_INFO64_SIZE = 232;
 /** In struct loop_config: descriptor and block size, then the struct loop_info64, then 64 reserved bytes. */
@@ -294,6 +295,10 @@ export interface LoopBacking {
   readonly device: bigint;
   readonly inode: bigint;
   readonly rdevice: bigint;
+  /** Where in it the device begins, in bytes. */
+  readonly offset: number;
+  /** Whether the device goes past its page cache. */
+  readonly directIo: boolean;
 }
 
 /** Undefined when nothing is attached to the open loop device. */
@@ -310,6 +315,8 @@ export function loopBacking(loopFd: number): LoopBacking | undefined {
     device: view.getBigUint64(0, true),
     inode: view.getBigUint64(8, true),
     rdevice: view.getBigUint64(16, true),
+    offset: Number(view.getBigUint64(24, true)),
+    directIo: (view.getUint32(52, true) & LO_FLAGS_DIRECT_IO) !== 0,
   };
 }
 
