@@ -62,7 +62,7 @@ async function eraseDurably(target: GuardedTarget, ranges: Iterable<ByteRange>):
 
 /** @throws TargetDiffersError */
 export async function confirm(target: GuardedTarget, writes: readonly Write[]): Promise<void> {
-  const medium = await target.readBack();
+  const medium = await target.readBack(writes.map(({ offset, bytes }) => ({ offset, length: bytes.length })));
   try {
     for (const { offset, bytes } of writes) {
       const found = new Uint8Array(bytes.length);

@@ -57,7 +57,7 @@ export interface ReadBack {
  * - `reserve` sets space aside for a range that is about to be written, where the medium has to find some; what the range holds
  *   stays. It fails as a write would when there is none.
  * - `flush` returns when everything written before is on stable storage.
- * - `readBack` opens the medium for verification; the caller has flushed before.
+ * - `readBack` opens the medium for verification, all of it or only these ranges; the caller has flushed before.
  * - `openWindow` shows the range to the kernel as a block device. The caller has flushed before, and writes nothing itself to
  *   the range until the window is closed; a window that is closed has written everything to stable storage.
  */
@@ -68,7 +68,7 @@ export interface ImageTarget extends ImageSource {
   startWriteback(offset: number, length: number): Promise<void>;
   reserve?(offset: number, length: number): Promise<void>;
   flush(): Promise<void>;
-  readBack(): Promise<ReadBack>;
+  readBack(only?: readonly ByteRange[]): Promise<ReadBack>;
   /** Kernel tools get to see nothing else of an image; of a target, they get it from the guard, which checks the range. */
   openWindow(range: ByteRange, options: { readonly readOnly: boolean }): Promise<Window>;
 }

@@ -1,7 +1,7 @@
 /** What files and block devices have in common: an open descriptor, whole reads and writes, typed errors. */
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
+import { residentPages, SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
 import { isPageAligned, PAGE } from './aligned.ts';
 import type { ByteRange, Extent, ReadBack, Window } from './contract.ts';
 import { ImageIoError, type ImageOperation } from './errors.ts';
@@ -45,6 +45,8 @@ export abstract class DescriptorImage implements OpenImage {
   readonly #directFile: FileHandle | undefined;
   readonly #below: BackingFile | undefined;
   #directIo: RawIo | undefined;
+  /** Something was found in the page cache. */
+  #cacheHelps = false;
   /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
@@ -84,14 +86,28 @@ export abstract class DescriptorImage implements OpenImage {
 
   async read(into: Uint8Array, offset: number): Promise<void> {
     this.check('read', offset, into.length);
-    if (await this.#direct(into, offset, (io) => readFully(io, this.name, into, offset))) return;
+    const cached = this.#isCached(into, offset);
+    if (!cached && (await this.#direct(into, offset, (io) => readFully(io, this.name, into, offset)))) return;
+    this.#cacheHelps ||= cached;
     await readFully(this.#io, this.name, into, offset);
   }
 
   async write(from: Uint8Array, offset: number): Promise<void> {
     this.check('write', offset, from.length);
-    if (await this.#direct(from, offset, (io) => writeFully(io, this.name, from, offset))) return;
+    const cached = this.#cacheHelps && this.#isCached(from, offset);
+    if (!cached && (await this.#direct(from, offset, (io) => writeFully(io, this.name, from, offset)))) return;
     await writeFully(this.#io, this.name, from, offset);
+  }
+
+  /** What is in the page cache already is faster there. */
+  #isCached(bytes: Uint8Array, offset: number): boolean {
+    if (this.#directIo === undefined || !isWorthATrip(offset, bytes.length)) return false;
+    try {
+      return residentPages(this.fd, offset, bytes.length) * PAGE >= bytes.length;
+    } catch (error) {
+      if (error instanceof SystemCallError) return false;
+      throw error;
+    }
   }
 
   /** Copying through the page cache costs several times the CPU. False where that has to be. */
@@ -126,7 +142,7 @@ export abstract class DescriptorImage implements OpenImage {
     this.check('write', offset, length);
     // So small that the kernel does better to gather it.
     if (length < DIRECT_FROM) return;
-    const direct = this.#directIo !== undefined && isWorthATrip(offset, length);
+    const direct = !this.#cacheHelps && this.#directIo !== undefined && isWorthATrip(offset, length);
     const { file, offset: begin } = direct ? (this.#below ?? {}) : { file: this.#file, offset: 0 };
     if (file === undefined || begin === undefined) return;
     try {
@@ -141,9 +157,9 @@ export abstract class DescriptorImage implements OpenImage {
     await this.call('flush', 0, this.size, () => this.#file.sync());
   }
 
-  async readBack(): Promise<ReadBack> {
+  async readBack(only?: readonly ByteRange[]): Promise<ReadBack> {
     this.check('read', 0, 0);
-    return openReadBack(this.path, this.size);
+    return openReadBack(this.path, this.size, only);
   }
 
   async openWindow(range: ByteRange, options: { readonly readOnly: boolean }): Promise<Window> {

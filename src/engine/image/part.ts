@@ -84,9 +84,10 @@ export class PartImage implements OpenImage {
     await this.#disk.flush();
   }
 
-  async readBack(): Promise<ReadBack> {
+  async readBack(only?: readonly ByteRange[]): Promise<ReadBack> {
     this.#check('read', 0, 0);
-    const medium = await this.#disk.readBack();
+    const { offset: begin } = this.#range;
+    const medium = await this.#disk.readBack(only?.map(({ offset, length }) => ({ offset: begin + offset, length })));
     return {
       bypass: medium.bypass,
       read: async (into, offset) => {

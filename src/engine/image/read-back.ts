@@ -6,7 +6,7 @@
 import { constants, type FileHandle, open } from 'node:fs/promises';
 import { blockGeometry, dropCache, residentPages } from '../native/libc.ts';
 import { alignedBuffers, isPageAligned, PAGE } from './aligned.ts';
-import type { CacheBypass, ReadBack } from './contract.ts';
+import { type ByteRange, type CacheBypass, end, type ReadBack } from './contract.ts';
 import { type DeviceNode, existingNodes } from './devices.ts';
 import { openDirect } from './direct.ts';
 import { ImageIoError, isMediumError, openFailed } from './errors.ts';
@@ -18,13 +18,16 @@ const BOUNCE = 1 << 20;
 /** The smallest that direct reads may ask for. */
 const SECTOR = 512;
 
-/** `size` is the image's, in bytes. @throws ImageIoError when the path cannot be opened for reading. */
-export async function openReadBack(path: string, size: number): Promise<ReadBack> {
+/**
+ * `size` is the image's, in bytes. Where only some ranges will be read, the rest stays cached if it can: whoever compares will want it.
+ * @throws ImageIoError when the path cannot be opened for reading
+ */
+export async function openReadBack(path: string, size: number, only?: readonly ByteRange[]): Promise<ReadBack> {
   const direct = await openDirect(path, constants.O_RDONLY);
   const file = direct ?? (await open(path, constants.O_RDONLY).catch(openFailed(path)));
   try {
     // Where O_DIRECT is accepted and then done through the cache after all (FUSE, ext4 with data=journal), dropping helps.
-    const here = direct === undefined ? await dropAll(file, size) : await drop(file).then(() => true);
+    const here = direct === undefined ? await dropAll(file, size) : await drop(file, only).then(() => true);
     const below = await dropBelow(path);
     const bypass = !here || !below ? 'none' : direct === undefined ? 'dropped' : 'direct';
     return new FileReadBack(path, size, file, direct !== undefined, bypass);
@@ -170,12 +173,18 @@ async function dropAll(file: FileHandle, size: number): Promise<boolean> {
   return false;
 }
 
-async function drop(file: FileHandle): Promise<void> {
+/** As posix_fadvise(2) has it: to the end. */
+const everything: ByteRange = { offset: 0, length: 0 };
+
+async function drop(file: FileHandle, only: readonly ByteRange[] = [everything]): Promise<void> {
   try {
     await file.sync();
   } catch (error) {
     // A file system that cannot be written (squashfs) has nothing to sync.
     if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
   }
-  await dropCache(file.fd, 0, 0);
+  for (const range of only) {
+    const start = Math.floor(range.offset / PAGE) * PAGE;
+    await dropCache(file.fd, start, range.length === 0 ? 0 : Math.ceil(end(range) / PAGE) * PAGE - start);
+  }
 }

@@ -46,7 +46,7 @@ export function regionWriter(target: ImageTarget, region: Region): RegionWriter 
     },
     flush: () => target.flush(),
     async readBack(into, offset) {
-      const medium = await target.readBack();
+      const medium = await target.readBack([{ offset, length: into.length }]);
       try {
         await medium.read(into, offset);
       } finally {

@@ -41,7 +41,7 @@ export function guard(target: ImageTarget, regions: readonly Region[]): GuardedT
       await target.reserve?.(offset, length);
     },
     flush: () => target.flush(),
-    readBack: () => target.readBack(),
+    readBack: (only) => target.readBack(only),
     openWindow,
     window: (range, options = {}) => openWindow(range, { readOnly: options.readOnly === true }),
     close: () => target.close(),

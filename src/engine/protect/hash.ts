@@ -10,7 +10,7 @@ const STEP = 1 << 20;
 /** SHA-256 (hex) of each region, in order, as the medium holds it. */
 export async function hashRegions(target: ImageTarget, regions: readonly Region[]): Promise<string[]> {
   if (regions.length === 0) return [];
-  const medium = await target.readBack();
+  const medium = await target.readBack(regions);
   try {
     const [buffer] = alignedBuffers(1, STEP) as [Uint8Array];
     const digests: string[] = [];
