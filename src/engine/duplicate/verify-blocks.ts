@@ -4,7 +4,7 @@ import { type ByteRange, end, type ReadBack } from '../image/contract.ts';
 import { blocksOf, CHUNK, type Task } from '../lanes/blocks.ts';
 import type { CopyOptions, ReadRanges } from '../lanes/copy.ts';
 import { inLanes, LANES } from '../lanes/lanes.ts';
-import { merged, without } from '../lanes/ranges.ts';
+import { merged, READ_THROUGH, without } from '../lanes/ranges.ts';
 import { isZero } from '../lanes/zeros.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 import { differingBytes } from './read-back.ts';
@@ -30,9 +30,6 @@ export interface BlockComparison extends CopyOptions {
   /** What the target's medium itself says to be zeros. */
   readonly holes: IntervalSet;
 }
-
-/** Ranges as near to each other as this are read in one go. */
-const READ_THROUGH = 32 << 10;
 
 /** The differing bytes with the lowest offset; undefined when there are none. Errors are the images' own. */
 export async function firstDifferingBytes(comparison: BlockComparison): Promise<ByteRange | undefined> {
@@ -136,23 +133,13 @@ interface TargetBlock {
 
 /** Fills `into` with these ranges; in whole pages, as the medium likes it. */
 async function readTarget(readMedium: ReadBack['read'], { into, offset, ranges, holes, size }: TargetBlock): Promise<void> {
-  let group: ByteRange | undefined;
-  const read = async (range: ByteRange): Promise<void> => {
+  for (const range of merged(ranges, READ_THROUGH)) {
     const start = Math.max(offset, Math.floor(range.offset / PAGE) * PAGE);
     const stop = Math.min(Math.ceil(end(range) / PAGE) * PAGE, size, offset + into.length);
     const bytes = into.subarray(start - offset, stop - offset);
     if (holes.covers({ offset: start, length: stop - start })) bytes.fill(0);
     else await readMedium(bytes, start);
-  };
-  for (const range of ranges) {
-    if (group !== undefined && range.offset - end(group) <= READ_THROUGH) {
-      group = { offset: group.offset, length: end(range) - group.offset };
-      continue;
-    }
-    if (group !== undefined) await read(group);
-    group = range;
   }
-  if (group !== undefined) await read(group);
 }
 
 /** Both reads end before the buffers are used again, also when one fails. */

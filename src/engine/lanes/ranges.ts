@@ -1,12 +1,15 @@
 /** Arithmetic on a handful of byte ranges; for many there is IntervalSet. */
 import { type ByteRange, end, overlaps } from '../image/contract.ts';
 
-/** In ascending order, overlapping and touching ranges made one. */
-export function merged(ranges: readonly ByteRange[]): ByteRange[] {
+/** What lies between ranges as near to each other as this is read with them: a read of its own would cost more. Bytes. */
+export const READ_THROUGH = 32 << 10;
+
+/** In ascending order, ranges that overlap, touch, or are no more than `gap` bytes apart made one. */
+export function merged(ranges: readonly ByteRange[], gap = 0): ByteRange[] {
   const result: ByteRange[] = [];
   for (const range of ranges.toSorted((a, b) => a.offset - b.offset)) {
     const last = result.at(-1);
-    if (last === undefined || range.offset > end(last)) result.push(range);
+    if (last === undefined || range.offset > end(last) + gap) result.push(range);
     else result[result.length - 1] = { offset: last.offset, length: Math.max(end(last), end(range)) - last.offset };
   }
   return result;

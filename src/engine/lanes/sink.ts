@@ -5,7 +5,7 @@ import { end, overlaps } from '../image/contract.ts';
 import { type Action, CHUNK, type Task } from './blocks.ts';
 import { DigestLog, type DigestRecord, digestOf } from './digests.ts';
 import { LANES } from './lanes.ts';
-import { merged, within, without } from './ranges.ts';
+import { merged, READ_THROUGH, within, without } from './ranges.ts';
 import { allSettled } from './settled.ts';
 import { isZero, type Run, runsOf } from './zeros.ts';
 
@@ -93,7 +93,10 @@ export class Sink {
    * undefined when nothing is. Never rejects.
    */
   async held(pieces: readonly (ByteRange & { readonly action?: Action })[], offset: number): Promise<Uint8Array | undefined> {
-    const compared = merged(pieces.filter((piece) => (piece.action ?? 'copy') === 'copy' && this.#compares(piece)));
+    const compared = merged(
+      pieces.filter((piece) => (piece.action ?? 'copy') === 'copy' && this.#compares(piece)),
+      READ_THROUGH,
+    );
     if (compared.length === 0 || this.error !== undefined) return undefined;
     const buffer = this.#buffer();
     await this.#each(compared, (range) =>
