@@ -82,21 +82,32 @@ function copyAttributes(from: string | undefined, directory: string, to: string)
 
 export class DirectoryTree implements WritableTree {
   readonly #root: string;
+  /** Of a tree that nobody can change: where links lead, as all paths share their first components. */
+  readonly #links: Map<string, Promise<string | undefined>> | undefined;
 
-  /** @param root absolute path of the directory that is the target's "/". Nobody else may change it meanwhile. */
-  constructor(root: string) {
+  /**
+   * @param root absolute path of the directory that is the target's "/". Nobody else may change it meanwhile.
+   * @param readOnly nobody can: it is mounted so
+   */
+  constructor(root: string, { readOnly = false } = {}) {
     this.#root = root.replace(/\/+$/, '');
+    this.#links = readOnly ? new Map() : undefined;
   }
 
   #host(canonical: string): string {
     return this.#root + canonical;
   }
 
-  #readLink = (canonical: string): Promise<string | undefined> =>
-    orMissing('reading', canonical, async () => {
+  #readLink = (canonical: string): Promise<string | undefined> => {
+    const known = this.#links?.get(canonical);
+    if (known !== undefined) return known;
+    const found = orMissing('reading', canonical, async () => {
       const host = this.#host(canonical);
       return (await lstat(host)).isSymbolicLink() ? await readlink(host) : undefined;
     });
+    this.#links?.set(canonical, found);
+    return found;
+  };
 
   realpath(path: string): Promise<string> {
     return resolveInside(path, this.#readLink, true);

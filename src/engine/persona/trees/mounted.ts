@@ -83,7 +83,7 @@ async function mountAll(
   await namespace.run(['mount', ...mountArguments(request.root, root, request.root.readOnly ?? request.readOnly)]);
   mountPoints.push(root);
   const rootPath = namespace.path(root);
-  const main = new DirectoryTree(rootPath);
+  const main = new DirectoryTree(rootPath, { readOnly: request.readOnly });
   for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
     // Resolved inside the root: a link to "/" or to the host leads to the root's own "/" at most, and that is refused.
     const place = await directoryAt(main, mount.mountPoint);
