@@ -171,6 +171,7 @@ export class Sink {
     const before = this.#options.durable?.find(piece);
     if (before !== undefined && before.digest === record.digest) return this.#resume(record);
     await this.#write(piece.offset, bytes);
+    await this.#target.startWriteback(piece.offset, piece.length);
     this.digests.add(record);
     if (whole) this.#options.onPiece?.(record);
   }
@@ -185,7 +186,6 @@ export class Sink {
         this.#sums.zeroed += size;
       } else {
         await this.#target.write(bytes.subarray(start, stop), offset + start);
-        await this.#target.startWriteback(offset + start, size);
         this.#sums.written += size;
       }
     };
@@ -199,7 +199,11 @@ export class Sink {
       this.digests.add(recordOf(offset + start, run));
       this.#sums.same -= run.length;
     };
-    await allSettled(differingRuns(bytes, held).map(writeRun));
+    const runs = differingRuns(bytes, held);
+    await allSettled(runs.map(writeRun));
+    const [first, last] = [runs[0], runs.at(-1)];
+    if (first !== undefined && last !== undefined)
+      await this.#target.startWriteback(offset + first.start, last.stop - first.start);
     this.#sums.same += bytes.length;
   }
 
