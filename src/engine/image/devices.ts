@@ -55,23 +55,23 @@ export async function blockNodes(names: readonly string[]): Promise<DeviceNode[]
 
 /** The partitions of a disk. */
 export async function partitionsOf(disk: string): Promise<DeviceNode[]> {
-  const names = (await listOptional(`/sys/class/block/${disk}`)).filter((name) => name.startsWith(disk));
+  const names = listOptional(`/sys/class/block/${disk}`).filter((name) => name.startsWith(disk));
   return blockNodes(names);
 }
 
 /** The disk of a partition, or nothing. */
 export async function parentOf(block: string): Promise<DeviceNode[]> {
-  if (!(await isPartition(block))) return [];
+  if (!isPartition(block)) return [];
   return blockNodes([basename(await realpath(`/sys/class/block/${block}/..`))]);
 }
 
-async function isPartition(block: string): Promise<boolean> {
-  return (await readOptional(`/sys/class/block/${block}/partition`)) !== undefined;
+function isPartition(block: string): boolean {
+  return readOptional(`/sys/class/block/${block}/partition`) !== undefined;
 }
 
 /** The file or block device behind a loop device; undefined when it is none. */
 export async function loopBackingNode(block: string): Promise<DeviceNode | undefined> {
-  const path = await readOptional(`/sys/class/block/${block}/loop/backing_file`);
+  const path = readOptional(`/sys/class/block/${block}/loop/backing_file`);
   if (path === undefined) return undefined;
   const [named] = await existingNodes([path]);
   const known = await loopIdentity(block);
@@ -97,7 +97,7 @@ async function loopIdentity(block: string): Promise<Omit<DeviceNode, 'path'> | u
     const inode = String(backing.inode);
     if (backing.rdevice === 0n) return { id: `file:${device}:${inode}`, device, inode };
     const id = deviceNumber(backing.rdevice);
-    const link = await readOptional(`/sys/dev/block/${id}/uevent`);
+    const link = readOptional(`/sys/dev/block/${id}/uevent`);
     const name = link?.match(/^DEVNAME=(.*)$/m)?.[1];
     return { id, device, inode, ...(name === undefined ? {} : { block: name.replaceAll('/', '!') }) };
   } finally {

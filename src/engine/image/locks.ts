@@ -20,7 +20,7 @@ const line =
 /** Locks that are held (not those waited for) by processes in this PID namespace, and by open files. */
 export async function readLocks(): Promise<FileLock[]> {
   const locks: FileLock[] = [];
-  for (const text of ((await readOptional('/proc/locks')) ?? '').split('\n')) {
+  for (const text of (readOptional('/proc/locks') ?? '').split('\n')) {
     const fields = line.exec(text)?.groups;
     if (fields === undefined) continue;
     locks.push({

@@ -1,5 +1,5 @@
 /** Mounted file systems and the block devices that they are on, from /proc/self/mountinfo; see proc(5). */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { type DeviceNode, existingNodes } from './devices.ts';
 import { listOptional, readOptional, unescapeOctal } from './sysfs.ts';
 
@@ -14,8 +14,10 @@ export interface MountEntry {
 }
 
 /** The mounts that this process sees, in order: a later one hides an earlier one on the same point. */
-export async function readMounts(): Promise<MountEntry[]> {
-  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line !== '');
+export function readMounts(): MountEntry[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => line !== '');
   return lines.map((line) => {
     const [left = '', right = ''] = line.split(' - ');
     const [, , device = '', , point = ''] = left.split(' ');
@@ -37,7 +39,8 @@ export function mountOf(mounts: readonly MountEntry[], path: string): MountEntry
 
 /** The block devices that a mounted file system is on; none for one without (tmpfs, NFS). */
 export async function devicesOf(mount: MountEntry): Promise<DeviceNode[]> {
-  const name = (await readOptional(`/sys/dev/block/${mount.device}/uevent`))?.match(/^DEVNAME=(.*)$/m)?.[1];
+  const uevent = mount.device.startsWith('0:') ? undefined : readOptional(`/sys/dev/block/${mount.device}/uevent`);
+  const name = uevent?.match(/^DEVNAME=(.*)$/m)?.[1];
   if (name !== undefined) return existingNodes([`/dev/${name}`]);
   // btrfs has an anonymous device number; its source names one of its devices, sysfs all of them.
   const named = mount.source.startsWith('/dev/') ? await existingNodes([mount.source]) : [];
@@ -47,8 +50,8 @@ export async function devicesOf(mount: MountEntry): Promise<DeviceNode[]> {
 
 async function btrfsPool(member: string | undefined): Promise<DeviceNode[]> {
   if (member === undefined) return [];
-  for (const id of await listOptional('/sys/fs/btrfs')) {
-    const members = await listOptional(`/sys/fs/btrfs/${id}/devices`);
+  for (const id of listOptional('/sys/fs/btrfs')) {
+    const members = listOptional(`/sys/fs/btrfs/${id}/devices`);
     if (members.includes(member)) return existingNodes(members.map((name) => `/dev/${name}`));
   }
   return [];

@@ -28,7 +28,7 @@ export async function storageBelow(path: string): Promise<Storage> {
   try {
     const place = await existingOrFolder(path);
     const image = place === path ? await nodeOf(path) : futureNode(await nodeOf(place), basename(path));
-    const mounts = await readMounts();
+    const mounts = readMounts();
     const links: StorageLink[] = [];
     const seen = new Set([image.id]);
     for (const todo = [image]; todo.length > 0; ) {
@@ -68,7 +68,7 @@ async function linksBelow(from: DeviceNode, mounts: readonly MountEntry[]): Prom
     return mount === undefined ? [] : link(await devicesOf(mount), 'filesystem');
   }
   const backing = await loopBackingNode(from.block);
-  const slaves = await blockNodes(await listOptional(`/sys/class/block/${from.block}/slaves`));
+  const slaves = await blockNodes(listOptional(`/sys/class/block/${from.block}/slaves`));
   return [
     ...link(await parentOf(from.block), 'partition'),
     ...link(backing === undefined ? [] : [backing], 'loop'),

@@ -1,10 +1,13 @@
-/** Small reads from /proc and /sys, where what was listed a moment ago may be gone. */
-import { readdir, readFile } from 'node:fs/promises';
+/**
+ * Small reads from /proc and /sys, where what was listed a moment ago may be gone. The kernel has the answers at hand: nobody waits
+ * for a medium, and a trip to another thread takes many times as long as the read.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** Trimmed text of a file; undefined when it does not exist (any more). */
-export async function readOptional(path: string): Promise<string | undefined> {
+export function readOptional(path: string): string | undefined {
   try {
-    return (await readFile(path, 'utf8')).trim();
+    return readFileSync(path, 'utf8').trim();
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
@@ -12,9 +15,9 @@ export async function readOptional(path: string): Promise<string | undefined> {
 }
 
 /** Sorted names in a folder; none when it does not exist (any more). */
-export async function listOptional(path: string): Promise<string[]> {
+export function listOptional(path: string): string[] {
   try {
-    return (await readdir(path)).sort();
+    return readdirSync(path).sort();
   } catch (error) {
     if (isMissing(error)) return [];
     throw error;

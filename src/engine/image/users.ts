@@ -56,15 +56,15 @@ export async function imageUsers(text: string): Promise<ImageUser[]> {
 }
 
 async function askKernel(): Promise<Kernel> {
-  const mounts = await readMounts();
+  const mounts = readMounts();
   const mounted = [];
   for (const mount of mounts) mounted.push({ mount, ids: (await devicesOf(mount)).map((node) => node.id) });
-  const swapLines = ((await readOptional('/proc/swaps')) ?? '').split('\n').slice(1);
+  const swapLines = (readOptional('/proc/swaps') ?? '').split('\n').slice(1);
   const swaps = await existingNodes(
     swapLines.map((line) => unescapeOctal(line.split(/\s+/)[0] ?? '')).filter((path) => path !== ''),
   );
   const loops = [];
-  for (const name of (await listOptional('/sys/class/block')).filter((each) => /^loop\d+$/.test(each))) {
+  for (const name of listOptional('/sys/class/block').filter((each) => /^loop\d+$/.test(each))) {
     const backing = await loopBackingNode(name);
     if (backing !== undefined) loops.push({ name, backing });
   }
@@ -86,7 +86,7 @@ async function usersOf(node: DeviceNode, kernel: Kernel): Promise<ImageUser[]> {
   }
   if (found.length === 0 && block !== undefined && (await isClaimed(node.path))) {
     const what = `${node.path} is held by somebody who does not show (a mount in another namespace, or a program)`;
-    found.push({ kind: 'holder', writes: !(await isReadOnly(block)), what });
+    found.push({ kind: 'holder', writes: !isReadOnly(block), what });
   }
   return found;
 }
@@ -108,9 +108,9 @@ function swapsOf(node: DeviceNode, { swaps }: Kernel): ImageUser[] {
 async function holdersOf(node: DeviceNode): Promise<ImageUser[]> {
   if (node.block === undefined) return [];
   const found: ImageUser[] = [];
-  for (const name of await listOptional(`/sys/class/block/${node.block}/holders`)) {
+  for (const name of listOptional(`/sys/class/block/${node.block}/holders`)) {
     const what = `${node.path} is held by /dev/${name} (LVM, RAID or encryption)`;
-    found.push({ kind: 'holder', writes: !(await isReadOnly(name)), what });
+    found.push({ kind: 'holder', writes: !isReadOnly(name), what });
   }
   return found;
 }
@@ -137,19 +137,19 @@ async function locksOn(node: DeviceNode, { locks, mounts }: Kernel): Promise<Ima
   const found = new Map<number, ImageUser>();
   for (const lock of mine) {
     const writes = lock.exclusive || qemuWrites(lock) || found.get(lock.pid)?.writes === true;
-    found.set(lock.pid, { kind: 'lock', writes, what: `${node.path} is locked by ${await ownerOf(lock)}` });
+    found.set(lock.pid, { kind: 'lock', writes, what: `${node.path} is locked by ${ownerOf(lock)}` });
   }
   return [...found.values()];
 }
 
-async function ownerOf({ pid }: FileLock): Promise<string> {
+function ownerOf({ pid }: FileLock): string {
   if (pid <= 0) return 'another process, probably a virtual machine';
-  const command = await readOptional(`/proc/${pid}/comm`);
+  const command = readOptional(`/proc/${pid}/comm`);
   return command === undefined ? `process ${pid}` : `process ${pid} (${command})`;
 }
 
-async function isReadOnly(block: string): Promise<boolean> {
-  return (await readOptional(`/sys/class/block/${block}/ro`)) === '1';
+function isReadOnly(block: string): boolean {
+  return readOptional(`/sys/class/block/${block}/ro`) === '1';
 }
 
 /** Whether somebody has a block device exclusively; asked more than once, as others may be asking just now. */
