@@ -100,17 +100,9 @@ test('nothing is followed that an image could have been made to name', async () 
 
 test('an encrypted image is refused', async () => {
   const path = join(tempDir(), 'secret.qcow2');
-  const options = 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=100';
-  // QEMU measures how fast it derives keys, and gives up where the machine is busy with other things.
-  await until('qemu-img has made it', () => {
-    try {
-      qemuImg('create', '-q', '--object', 'secret,id=key,data=abc', '-f', 'qcow2', '-o', options, path, '1M');
-      return true;
-    } catch (error) {
-      if (String(error).includes('accurate CPU usage')) return false;
-      throw error;
-    }
-  });
+  // Not luks: before it derives a key, QEMU measures how fast it does that, and gives up on machines that count CPU time in ticks.
+  const options = 'encrypt.format=aes,encrypt.key-secret=key';
+  qemuImg('create', '-q', '--object', 'secret,id=key,data=abc', '-f', 'qcow2', '-o', options, path, '1M');
   await refused(path, /it is encrypted/);
 });
 
