@@ -138,7 +138,7 @@ test('a block device tells its geometry, zeroes and discards sectors, and refuse
     assert.is((await systemCallError(() => rereadPartitions(file.fd))).errnoName, 'EINVAL');
     const backing = loopBacking(file.fd);
     const { dev, ino } = statSync(path, { bigint: true });
-    assert.equal(backing, { device: dev, inode: ino, rdevice: 0n });
+    assert.equal(backing, { device: dev, inode: ino, rdevice: 0n, offset: 0, directIo: false });
   });
   const upper = attachLoop(loop.device, { readOnly: true });
   await withFile(upper.device, 'r', async (file) => {
