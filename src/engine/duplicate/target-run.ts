@@ -1,9 +1,10 @@
 /** One target's way through a run: fence, profile, copy, read back, persona, commit. Killed at any instant, it can be finished. */
 import { DoppelError, RegionChangedError } from '../errors.ts';
 import type { OnEvent } from '../events.ts';
-import type { CacheBypass, GuardedTarget, ImageSource } from '../image/contract.ts';
+import type { ByteRange, CacheBypass, GuardedTarget, ImageSource, ReadBack } from '../image/contract.ts';
 import { createImage } from '../image/create.ts';
 import type { OpenImage } from '../image/open-image.ts';
+import { refuseShrunk } from '../image/shrunk.ts';
 import type { Task } from '../lanes/blocks.ts';
 import type { DigestLog } from '../lanes/digests.ts';
 import { Sink } from '../lanes/sink.ts';
@@ -75,6 +76,8 @@ export class TargetRun {
   #resumption: Resumption | undefined;
   #checkpoints: Checkpoints;
   #sink: Sink | undefined;
+  /** What it holds already, where that is compared. */
+  #medium: ReadBack | undefined;
   /** What read as zeros before the copy. */
   #holes = IntervalSet.empty;
   #oldHead: Uint8Array | undefined;
@@ -116,6 +119,7 @@ export class TargetRun {
       await this.#regions.check();
       await this.#regions.watch(regions);
     }
+    if (plan.delta || this.#resumption !== undefined) this.#medium = await this.#target.readBack();
     // After the fence, which writes where the copy will go.
     this.#holes = (await allocationOf(this.#disk)).zero;
     this.#sets = { copy: plan.copy, zero: plan.zero.subtract(this.#holes), discard: plan.discard };
@@ -151,6 +155,7 @@ export class TargetRun {
   /** When everything was copied, the head was taken, and the source is still what it was: read back, persona, commit. */
   async finish(): Promise<CloneResult> {
     const { plan } = this;
+    await this.#medium?.close();
     this.#events.phase('flush', 'Waiting until everything is on stable storage');
     await this.#setAside.giveBack();
     await this.#checkpoints.finish();
@@ -204,9 +209,20 @@ export class TargetRun {
       if (error instanceof TargetDiffersError || error instanceof RegionChangedError)
         await removeRunJournal(this.#resumption, this.#events);
       await this.#resumption?.journal.close();
-      await this.#disk.close();
+      await this.#medium?.close();
+      await this.#closeDisk();
     }
     throw error;
+  }
+
+  /** Something went wrong already: that closing fails as well is told, but not instead. */
+  async #closeDisk(): Promise<void> {
+    try {
+      await this.#disk.close();
+    } catch (error) {
+      if (!(error instanceof DoppelError)) throw error;
+      this.#events.warning(error.message);
+    }
   }
 
   async #writeProfile(region: Region, bundle: Bundle): Promise<void> {
@@ -224,10 +240,11 @@ export class TargetRun {
 
   #makeSink(): Sink {
     const { plan } = this;
-    const resumption = this.#resumption;
+    const [resumption, medium] = [this.#resumption, this.#medium];
+    const has = (range: ByteRange): boolean => plan.delta || resumption?.isDirty(range) === true;
     return new Sink(guard(this.#target, keptRegions(plan)), {
       ...(resumption?.durable === undefined ? {} : { durable: resumption.durable }),
-      compares: (range) => plan.delta || resumption?.isDirty(range) === true,
+      ...(medium === undefined ? {} : { compared: { has, read: (into, offset) => medium.read(into, offset) } }),
       isHole: (range) => this.#holes.covers(range),
       onUnwritten: this.#setAside.unwritten,
       skipBad: plan.readErrors === 'skip',
@@ -269,6 +286,7 @@ export class TargetRun {
   async #commit(): Promise<void> {
     this.#events.phase('commit', 'Committing');
     this.#options.signal?.throwIfAborted();
+    await refuseShrunk(this.plan.target.path);
     await releaseHead(this.#target, this.#head);
     await commitTable(this.#target, this.plan);
   }

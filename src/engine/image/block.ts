@@ -1,8 +1,15 @@
-/** A block device: a disk, a partition, a loop device. Targets are opened exclusively, so that nobody mounts them meanwhile. */
+/**
+ * A block device: a disk, a partition, a loop device. Targets are opened exclusively, so that nobody mounts them meanwhile.
+ *
+ * What the page cache holds of a disk is not what file systems and partitions on it hold: each writes past the others. It stays
+ * as long as anybody has the disk open, so it is dropped before anything is read.
+ */
 import { constants, type FileHandle, open } from 'node:fs/promises';
 import {
   blockGeometry,
   discardBlocks,
+  dropCache,
+  flushBuffers,
   isReadOnlyDevice,
   punchHole,
   rereadPartitions,
@@ -25,6 +32,7 @@ export class BlockImage extends DescriptorImage {
     try {
       if (mode === 'write' && isReadOnlyDevice(file.fd)) throw new ReadOnlyImageError(path);
       const geometry = blockGeometry(file.fd);
+      await forgetCached(file);
       const direct = mode === 'read' ? undefined : await openDirect(path, constants.O_RDWR);
       const below = direct === undefined ? undefined : await openBackingFile(path, file);
       return new BlockImage({ name: path, path, ...geometry, file, direct, below, io });
@@ -78,6 +86,15 @@ export class BlockImage extends DescriptorImage {
     } catch (error) {
       if (!failedWith(error, 'EOPNOTSUPP')) throw error;
     }
+  }
+}
+
+async function forgetCached(file: FileHandle): Promise<void> {
+  try {
+    await flushBuffers(file.fd);
+  } catch (error) {
+    if (!failedWith(error, 'EACCES')) throw error;
+    await dropCache(file.fd, 0, 0);
   }
 }
 

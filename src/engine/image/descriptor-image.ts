@@ -1,7 +1,7 @@
 /** What files and block devices have in common: an open descriptor, whole reads and writes, typed errors. */
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { residentPages, SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
+import { SystemCallError, startWriteback, tryLock } from '../native/libc.ts';
 import { isPageAligned, PAGE } from './aligned.ts';
 import type { ByteRange, Extent, ReadBack, Window } from './contract.ts';
 import { ImageIoError, type ImageOperation } from './errors.ts';
@@ -18,7 +18,7 @@ export interface DescriptorImageOptions {
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
   readonly file: FileHandle;
-  /** The same, past the page cache: many whole pages in aligned memory are read and written through it. */
+  /** The same, past the page cache: many whole pages in aligned memory are written through it. */
   readonly direct?: FileHandle | undefined;
   /** What caches even what went past the page cache. */
   readonly below?: BackingFile | undefined;
@@ -45,8 +45,6 @@ export abstract class DescriptorImage implements OpenImage {
   readonly #directFile: FileHandle | undefined;
   readonly #below: BackingFile | undefined;
   #directIo: RawIo | undefined;
-  /** Something was found in the page cache. */
-  #cacheHelps = false;
   /** Calls on the bare descriptor; closing waits for them, as its number may be another file's a moment later. */
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
@@ -70,6 +68,9 @@ export abstract class DescriptorImage implements OpenImage {
   /** Tells the medium that the range is not needed; no error when it does not care. */
   protected abstract giveBack(offset: number, length: number): Promise<void>;
 
+  /** @throws ImageIoError when a part of the image is gone, though nobody reported an error */
+  protected async checkWhole(_file: FileHandle): Promise<void> {}
+
   protected get fd(): number {
     this.check('examine', 0, 0);
     return this.#file.fd;
@@ -86,36 +87,21 @@ export abstract class DescriptorImage implements OpenImage {
 
   async read(into: Uint8Array, offset: number): Promise<void> {
     this.check('read', offset, into.length);
-    const cached = this.#isCached(into, offset);
-    if (!cached && (await this.#direct(into, offset, (io) => readFully(io, this.name, into, offset)))) return;
-    this.#cacheHelps ||= cached;
     await readFully(this.#io, this.name, into, offset);
   }
 
   async write(from: Uint8Array, offset: number): Promise<void> {
     this.check('write', offset, from.length);
-    const cached = this.#cacheHelps && this.#isCached(from, offset);
-    if (!cached && (await this.#direct(from, offset, (io) => writeFully(io, this.name, from, offset)))) return;
+    if (await this.#writeDirect(from, offset)) return;
     await writeFully(this.#io, this.name, from, offset);
   }
 
-  /** What is in the page cache already is faster there. */
-  #isCached(bytes: Uint8Array, offset: number): boolean {
-    if (this.#directIo === undefined || !isWorthATrip(offset, bytes.length)) return false;
-    try {
-      return residentPages(this.fd, offset, bytes.length) * PAGE >= bytes.length;
-    } catch (error) {
-      if (error instanceof SystemCallError) return false;
-      throw error;
-    }
-  }
-
   /** Copying through the page cache costs several times the CPU. False where that has to be. */
-  async #direct(bytes: Uint8Array, offset: number, move: (io: RawIo) => Promise<void>): Promise<boolean> {
+  async #writeDirect(from: Uint8Array, offset: number): Promise<boolean> {
     const io = this.#directIo;
-    if (io === undefined || !isPageAligned(bytes) || !isWorthATrip(offset, bytes.length)) return false;
+    if (io === undefined || !isPageAligned(from) || !isWorthATrip(offset, from.length)) return false;
     try {
-      await move(io);
+      await writeFully(io, this.name, from, offset);
       return true;
     } catch (error) {
       if (!(error instanceof ImageIoError) || (error.cause as NodeJS.ErrnoException | undefined)?.code !== 'EINVAL') throw error;
@@ -142,7 +128,7 @@ export abstract class DescriptorImage implements OpenImage {
     this.check('write', offset, length);
     // So small that the kernel does better to gather it.
     if (length < DIRECT_FROM) return;
-    const direct = !this.#cacheHelps && this.#directIo !== undefined && isWorthATrip(offset, length);
+    const direct = this.#directIo !== undefined && isWorthATrip(offset, length);
     const { file, offset: begin } = direct ? (this.#below ?? {}) : { file: this.#file, offset: 0 };
     if (file === undefined || begin === undefined) return;
     try {
@@ -154,7 +140,10 @@ export abstract class DescriptorImage implements OpenImage {
 
   async flush(): Promise<void> {
     this.check('flush', 0, 0);
-    await this.call('flush', 0, this.size, () => this.#file.sync());
+    await this.call('flush', 0, this.size, async () => {
+      await this.#file.sync();
+      await this.checkWhole(this.#file);
+    });
   }
 
   async readBack(only?: readonly ByteRange[]): Promise<ReadBack> {

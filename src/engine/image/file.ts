@@ -32,6 +32,14 @@ export class FileImage extends DescriptorImage {
     });
   }
 
+  /** Whoever cuts a file off takes what was written there, and the next write hides it. */
+  protected override async checkWhole(file: FileHandle): Promise<void> {
+    const { size } = await file.stat();
+    if (size >= this.size) return;
+    const detail = `it was cut off meanwhile, to ${size} of its ${this.size} bytes`;
+    throw new ImageIoError(this.name, 'flush', { offset: size, length: this.size - size, detail });
+  }
+
   override async *extents(): AsyncIterable<Extent> {
     for (let offset = 0; offset < this.size; ) {
       const { data, hole } = this.#nextData(offset);

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { access } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { leasedFolder } from './leased-folder.ts';
@@ -31,10 +31,23 @@ export interface Helper {
 const MEMORY = 4096;
 const PATIENCE = 60_000;
 
+/**
+ * Runs a program as long as the process named first lives. That may have died before the kernel was asked to tell; and a program
+ * that is just starting may miss a signal, so that it is sent until it is gone.
+ */
+const keeper = `
+[ "$PPID" = "$1" ] || exit 1
+shift
+trap 'while kill -TERM "$child" 2>/dev/null; do sleep 0.1; done; wait "$child"; exit $?' TERM
+"$@" & child=$!
+wait "$child"
+exit $?`;
+
 /** @throws MissingToolError; ImageToolError when it cannot be started at all. */
 export async function startHelper(tool: ToolName, args: readonly string[], folder: string): Promise<Helper> {
   const [setpriv, path] = [await findTool('setpriv'), await findTool(tool)];
-  const child = spawn(setpriv, ['--pdeathsig', 'TERM', '--', path, ...args], {
+  const kept = ['/bin/sh', '-c', keeper, tool, String(process.pid), path, ...args];
+  const child = spawn(setpriv, ['--pdeathsig', 'TERM', '--', ...kept], {
     cwd: folder,
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -53,8 +66,10 @@ function watch(tool: string, child: ChildProcess, folder: string): Helper {
   });
   let ending: string | undefined;
   const closed = new Promise<void>((resolve) => {
-    child.once('close', (code, signal) => {
-      ending = signal === null ? `${tool} ended with status ${code}` : `${tool} was ended by ${signal}`;
+    child.once('close', (code) => {
+      // As shells have it, a status above 128 is that of a signal.
+      const signal = Object.entries(constants.signals).find(([, number]) => code === 128 + number)?.[0];
+      ending = signal === undefined ? `${tool} ended with status ${code}` : `${tool} was ended by ${signal}`;
       resolve();
     });
   });
@@ -80,7 +95,8 @@ function watch(tool: string, child: ChildProcess, folder: string): Helper {
     gone,
     async stop(patience = PATIENCE) {
       child.kill('SIGTERM');
-      if (!(await gone(patience))) child.kill('SIGKILL');
+      // With all that it has started.
+      if (!(await gone(patience))) process.kill(-(child.pid as number), 'SIGKILL');
       await closed;
     },
   };

@@ -57,7 +57,11 @@ export async function openContainer(
         try {
           await server.stop();
           // Closing may have written the format's own header once more.
-          if (mode === 'write') await host.sync();
+          if (mode === 'write') {
+            await host.sync().catch((cause) => {
+              throw new ImageIoError(name, 'flush', { cause });
+            });
+          }
         } finally {
           await host.close();
         }

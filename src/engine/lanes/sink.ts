@@ -20,9 +20,16 @@ export interface DurablePieces {
   readonly sourceUnchanged: boolean;
 }
 
+export interface Compared {
+  /** Whether the target may hold the range already. */
+  has(range: ByteRange): boolean;
+  /** What the medium holds, whatever is cached of it: after a failed write the cache shows what never got there. */
+  read(into: Uint8Array, offset: number): Promise<void>;
+}
+
 export interface SinkOptions {
-  /** Whether the target may hold the range already: then it is read first, and written only where it differs. */
-  readonly compares?: (range: ByteRange) => boolean;
+  /** What the target may hold already is read first, and written only where it differs. */
+  readonly compared?: Compared;
   readonly durable?: DurablePieces;
   /** Whether the range read as zeros before the copy began, so that zeros need not be written there. */
   readonly isHole?: (range: ByteRange) => boolean;
@@ -63,14 +70,12 @@ export class Sink {
   error: unknown;
   readonly #target: GuardedTarget;
   readonly #options: SinkOptions;
-  readonly #compares: (range: ByteRange) => boolean;
   readonly #sums = { written: 0, zeroed: 0, discarded: 0, resumed: 0, same: 0 };
   readonly #spare: Uint8Array[] = [];
 
   constructor(target: GuardedTarget, options: SinkOptions = {}) {
     this.#target = target;
     this.#options = options;
-    this.#compares = options.compares ?? (() => false);
   }
 
   get sums(): CopySums {
@@ -100,7 +105,7 @@ export class Sink {
     if (compared.length === 0 || this.error !== undefined) return undefined;
     const buffer = this.#buffer();
     await this.#each(compared, (range) =>
-      this.#target.read(buffer.subarray(range.offset - offset, end(range) - offset), range.offset),
+      this.#readHeld(buffer.subarray(range.offset - offset, end(range) - offset), range.offset),
     );
     return buffer;
   }
@@ -234,11 +239,19 @@ export class Sink {
     const buffer = this.#buffer();
     try {
       const bytes = buffer.subarray(0, length);
-      await this.#target.read(bytes, offset);
+      await this.#readHeld(bytes, offset);
       return isZero(bytes);
     } finally {
       this.#giveBack(buffer);
     }
+  }
+
+  #compares(range: ByteRange): boolean {
+    return this.#options.compared?.has(range) === true;
+  }
+
+  async #readHeld(into: Uint8Array, offset: number): Promise<void> {
+    await this.#options.compared?.read(into, offset);
   }
 
   #buffer(): Uint8Array {

@@ -197,6 +197,7 @@ function addressOf(pointer: unknown): bigint {
 /** Numbers from linux/fs.h; the argument is a little-endian buffer that the call reads or fills. */
 const BLKROGET = 0x125e;
 const BLKRRPART = 0x125f;
+const BLKFLSBUF = 0x1261;
 const BLKSSZGET = 0x1268;
 const BLKPBSZGET = 0x127b;
 const BLKGETSIZE64 = 0x80081272;
@@ -236,6 +237,11 @@ export async function zeroBlocks(fd: number, offset: number, length: number): Pr
 /** Gives a sector-aligned range back to the device. EOPNOTSUPP where it cannot. */
 export async function discardBlocks(fd: number, offset: number, length: number): Promise<void> {
   await call('ioctl', fd, BLKDISCARD, rangeArgument(offset, length));
+}
+
+/** Writes back and forgets what the page cache holds of a block device (BLKFLSBUF); takes CAP_SYS_ADMIN. @throws SystemCallError */
+export async function flushBuffers(fd: number): Promise<void> {
+  await call('ioctl', fd, BLKFLSBUF, new Uint8Array(8));
 }
 
 /** Asks the kernel to read the partition table again. EBUSY when a partition is in use, EINVAL when it has no partitions. */

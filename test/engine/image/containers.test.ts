@@ -264,7 +264,8 @@ function serving(path: string): number[] {
   return pids.map(Number).filter((pid) => {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      return command.includes('qemu-nbd') && command.includes(path);
+      // Not the shell that keeps it.
+      return /^[^\0]*qemu-nbd\0/.test(command) && command.includes(path);
     } catch (error) {
       // It has ended meanwhile.
       if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;

@@ -217,6 +217,16 @@ test('a file is not taken for a block device, and its descriptor is not kept', a
   await handle.close();
 });
 
+test('a file that was cut off meanwhile is no longer flushed as if all were there', async () => {
+  const path = sparseFile(folder, SIZE);
+  const image = await FileImage.open(path, 'write');
+  await image.write(new Uint8Array(4096), SIZE - 4096);
+  truncateSync(path, SIZE - 4096);
+  const error = await ioError(() => image.flush(), 'flush');
+  assert.match(error.message, new RegExp(`cut off meanwhile, to ${SIZE - 4096} of its ${SIZE} bytes`));
+  await image.close();
+});
+
 test('closing waits for what is under way', async () => {
   const path = sparseFile(folder, 64 << 20);
   const image = await FileImage.open(path, 'write');

@@ -6,7 +6,7 @@ import { type RawIo, rawIo } from '../../../src/engine/image/raw-io.ts';
 import { blocksOf, CHUNK, type Task } from '../../../src/engine/lanes/blocks.ts';
 import { copyBlocks } from '../../../src/engine/lanes/copy.ts';
 import { type DigestRecord, digestOf } from '../../../src/engine/lanes/digests.ts';
-import { Sink, type SinkOptions } from '../../../src/engine/lanes/sink.ts';
+import { type Compared, Sink, type SinkOptions } from '../../../src/engine/lanes/sink.ts';
 import { SourceReader } from '../../../src/engine/lanes/source-reader.ts';
 import { guard } from '../../../src/engine/protect/guard.ts';
 import { tempDir } from '../../fixtures/temp.ts';
@@ -129,7 +129,8 @@ test('what is there already is not written again, and differences are written pa
   const wanted = Buffer.from(from);
   wanted.fill(0, 6 * CHUNK, 7 * CHUNK);
   await files([from, to], async ([source, target], paths, moved) => {
-    const sums = await copyTasks(source as FileImage, tasks, guard(target as FileImage, []), { compares: () => true });
+    const compared: Compared = { has: () => true, read: (into, offset) => (target as FileImage).read(into, offset) };
+    const sums = await copyTasks(source as FileImage, tasks, guard(target as FileImage, []), { compared });
     assertBytes(readFileSync(paths[1] as string), wanted, 'the target');
     assert.is(sums.written, 3 * 4096);
     assert.is(moved[1]?.written, 3 * 4096);
@@ -138,7 +139,7 @@ test('what is there already is not written again, and differences are written pa
     for (const { offset, length, digest } of sums.digests) {
       if (digest !== undefined) assert.is(digest, digestOf(wanted.subarray(offset, offset + length)));
     }
-    const again = await copyTasks(source as FileImage, tasks, guard(target as FileImage, []), { compares: () => true });
+    const again = await copyTasks(source as FileImage, tasks, guard(target as FileImage, []), { compared });
     assert.equal([again.written, again.zeroed, again.same, again.digests.count], [0, 0, SIZE, 0]);
   });
 });
