@@ -20,8 +20,8 @@ export async function benchDelta(options: BenchOptions): Promise<string> {
   const all = contestantsFor(source, target);
   const quick = all.filter(({ name }) => !name.startsWith('rsync'));
   return [
-    await contest('Delta', options, { source, before: copy, contestants: all }),
-    await contest('Delta, the clone not in the page cache', options, { source, before: cold, contestants: quick }),
+    await contest('Delta', options, { source, before: cold, contestants: all }),
+    await contest('Delta, the clone in the page cache', options, { source, before: copy, contestants: quick }),
   ].join('\n');
 }
 
