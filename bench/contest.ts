@@ -3,7 +3,11 @@
  * ratios are taken within a round, and every round begins with another program, as each suffers from what the one before left.
  */
 import { execFileSync } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
 import { type Measured, measure } from './measure.ts';
+
+/** Milliseconds in which the machine finishes what the run before and its removal have left. */
+const SETTLE = 1000;
 
 export interface Contestant {
   readonly name: string;
@@ -39,8 +43,10 @@ export interface Score {
 export async function hold({ title, rounds, folder, sources, before, contestants, say }: Contest): Promise<readonly Score[]> {
   const runs = new Map<string, Measured[]>(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round <= rounds; round++) {
-    for (const { name, command, check } of rotated(contestants, round)) {
+    for (const { name, command, check } of shuffled(contestants, round)) {
       await before();
+      execFileSync('sync');
+      await setTimeout(SETTLE);
       for (const source of sources) execFileSync('nbdcopy', [source, 'null:']);
       const measured = await measure(command, folder);
       if (round === 0) await check?.();
@@ -70,8 +76,15 @@ export function forget(path: string): void {
   execFileSync('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
 }
 
-function rotated<T>(list: readonly T[], by: number): T[] {
-  return list.map((_, index) => list[(index + by) % list.length] as T);
+/** Another one first in every round, and others behind each other: steps of a width that meets all of the list. */
+function shuffled<T>(list: readonly T[], round: number): T[] {
+  const widths = list.map((_, width) => width).filter((width) => greatestDivisor(width, list.length) === 1);
+  const width = widths[round % widths.length] ?? 1;
+  return list.map((_, index) => list[(round + index * width) % list.length] as T);
+}
+
+function greatestDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestDivisor(b, a % b);
 }
 
 export function median(values: readonly number[]): number {
