@@ -1,6 +1,6 @@
 /**
  * Several programs do the same job in turns, round after round, each on a fresh target and with its source in the page cache;
- * ratios are taken within a round, and every round begins with another program, as each suffers from what the one before left.
+ * ratios are taken within a round, and every round has another order, as each suffers from what the one before left.
  */
 import { execFileSync } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';

@@ -119,7 +119,7 @@ export class TargetRun {
       await this.#regions.check();
       await this.#regions.watch(regions);
     }
-    if (plan.delta || this.#resumption !== undefined) this.#medium = await this.#target.readBack();
+    if (plan.delta || this.#resumption?.durable !== undefined) this.#medium = await this.#target.readBack();
     // After the fence, which writes where the copy will go.
     this.#holes = (await allocationOf(this.#disk)).zero;
     this.#sets = { copy: plan.copy, zero: plan.zero.subtract(this.#holes), discard: plan.discard };
@@ -244,7 +244,7 @@ export class TargetRun {
     const has = (range: ByteRange): boolean => plan.delta || resumption?.isDirty(range) === true;
     return new Sink(guard(this.#target, keptRegions(plan)), {
       ...(resumption?.durable === undefined ? {} : { durable: resumption.durable }),
-      ...(medium === undefined ? {} : { compared: { has, read: (into, offset) => medium.read(into, offset) } }),
+      ...(medium === undefined ? {} : { compared: { has, medium } }),
       isHole: (range) => this.#holes.covers(range),
       onUnwritten: this.#setAside.unwritten,
       skipBad: plan.readErrors === 'skip',

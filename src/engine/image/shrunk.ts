@@ -35,8 +35,8 @@ async function checkLoop(image: string, { block }: DeviceNode, { id, path }: Dev
   // Deleted or in another mount namespace: its size cannot be asked for.
   const [found] = await existingNodes([path]);
   if (found?.id !== id) return;
-  const number = async (name: string): Promise<number> => Number(readOptional(`/sys/class/block/${block}/${name}`) ?? 0);
-  const needed = (await number('loop/offset')) + (await number('size')) * SECTOR;
+  const number = (name: string): number => Number(readOptional(`/sys/class/block/${block}/${name}`) ?? 0);
+  const needed = number('loop/offset') + number('size') * SECTOR;
   const stats = await stat(path).catch((cause) => {
     throw new ImageIoError(image, 'examine', { cause });
   });

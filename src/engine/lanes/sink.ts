@@ -1,6 +1,6 @@
 /** One target's end of a copy: zeros become holes, what is there already is not written again, every piece leaves a digest. */
 import { alignedBuffers } from '../image/aligned.ts';
-import type { ByteRange, GuardedTarget } from '../image/contract.ts';
+import type { ByteRange, GuardedTarget, ReadBack } from '../image/contract.ts';
 import { end, overlaps } from '../image/contract.ts';
 import { type Action, CHUNK, type Task } from './blocks.ts';
 import { DigestLog, type DigestRecord, digestOf } from './digests.ts';
@@ -23,9 +23,14 @@ export interface DurablePieces {
 export interface Compared {
   /** Whether the target may hold the range already. */
   has(range: ByteRange): boolean;
-  /** What the medium holds, whatever is cached of it: after a failed write the cache shows what never got there. */
-  read(into: Uint8Array, offset: number): Promise<void>;
+  /** Of the target, past the cache: after a failed write that shows what never got to the medium. */
+  readonly medium: Pick<ReadBack, 'read'>;
 }
+
+const nothing: Compared = {
+  has: () => false,
+  medium: { read: () => Promise.reject(new TypeError('nothing of the target is compared')) },
+};
 
 export interface SinkOptions {
   /** What the target may hold already is read first, and written only where it differs. */
@@ -70,12 +75,14 @@ export class Sink {
   error: unknown;
   readonly #target: GuardedTarget;
   readonly #options: SinkOptions;
+  readonly #compared: Compared;
   readonly #sums = { written: 0, zeroed: 0, discarded: 0, resumed: 0, same: 0 };
   readonly #spare: Uint8Array[] = [];
 
   constructor(target: GuardedTarget, options: SinkOptions = {}) {
     this.#target = target;
     this.#options = options;
+    this.#compared = options.compared ?? nothing;
   }
 
   get sums(): CopySums {
@@ -99,13 +106,13 @@ export class Sink {
    */
   async held(pieces: readonly (ByteRange & { readonly action?: Action })[], offset: number): Promise<Uint8Array | undefined> {
     const compared = merged(
-      pieces.filter((piece) => (piece.action ?? 'copy') === 'copy' && this.#compares(piece)),
+      pieces.filter((piece) => (piece.action ?? 'copy') === 'copy' && this.#compared.has(piece)),
       READ_THROUGH,
     );
     if (compared.length === 0 || this.error !== undefined) return undefined;
     const buffer = this.#buffer();
     await this.#each(compared, (range) =>
-      this.#readHeld(buffer.subarray(range.offset - offset, end(range) - offset), range.offset),
+      this.#compared.medium.read(buffer.subarray(range.offset - offset, end(range) - offset), range.offset),
     );
     return buffer;
   }
@@ -154,7 +161,7 @@ export class Sink {
   /** A piece that is durable and need not even be read. */
   #unread(piece: ByteRange): DigestRecord | undefined {
     const { durable } = this.#options;
-    return durable?.sourceUnchanged === true && !this.#compares(piece) ? durable.find(piece) : undefined;
+    return durable?.sourceUnchanged === true && !this.#compared.has(piece) ? durable.find(piece) : undefined;
   }
 
   #resume(record: DigestRecord): void {
@@ -166,7 +173,7 @@ export class Sink {
   async #data(piece: ByteRange, block: ComparedBlock, whole: boolean): Promise<void> {
     const at = (buffer: Uint8Array): Uint8Array => buffer.subarray(piece.offset - block.offset, end(piece) - block.offset);
     const bytes = at(block.bytes);
-    if (block.held !== undefined && this.#compares(piece)) {
+    if (block.held !== undefined && this.#compared.has(piece)) {
       await this.#differences(piece.offset, bytes, at(block.held));
       // Without anybody to tell, nothing is digested that is not written.
       if (whole) this.#options.onPiece?.(recordOf(piece.offset, bytes));
@@ -215,7 +222,7 @@ export class Sink {
   async #zeros(task: Task): Promise<void> {
     const { offset, length } = task;
     const record = { offset, length, digest: undefined };
-    if (!this.#compares(task)) {
+    if (!this.#compared.has(task)) {
       const before = this.#options.durable?.find(task);
       if (before !== undefined && before.digest === undefined) return this.#resume(record);
       await this.#zero(offset, length);
@@ -239,19 +246,11 @@ export class Sink {
     const buffer = this.#buffer();
     try {
       const bytes = buffer.subarray(0, length);
-      await this.#readHeld(bytes, offset);
+      await this.#compared.medium.read(bytes, offset);
       return isZero(bytes);
     } finally {
       this.#giveBack(buffer);
     }
-  }
-
-  #compares(range: ByteRange): boolean {
-    return this.#options.compared?.has(range) === true;
-  }
-
-  async #readHeld(into: Uint8Array, offset: number): Promise<void> {
-    await this.#options.compared?.read(into, offset);
   }
 
   #buffer(): Uint8Array {

@@ -107,7 +107,7 @@ test('errors that pass leave no trace, those that stay are zeros or what was the
       const image = target as FileImage;
       const noted: ByteRange[] = [];
       const options: SinkOptions = {
-        ...(compares ? { compared: { has: () => true, read: (into, offset) => image.read(into, offset) } } : {}),
+        ...(compares ? { compared: { has: () => true, medium: image } } : {}),
         isHole: () => blank,
         skipBad: policy === 'skip',
         onPiece: (r) => noted.push(r),
