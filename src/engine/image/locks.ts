@@ -1,5 +1,6 @@
 /** File locks, from /proc/locks; see proc(5). */
-import { readOptional } from './sysfs.ts';
+import { readFile } from 'node:fs/promises';
+import { isMissing } from './sysfs.ts';
 
 export interface FileLock {
   /** flock(2), which is of the whole file; else bytes `first` to `last` (fcntl(2)). */
@@ -17,10 +18,17 @@ export interface FileLock {
 const line =
   /^\d+: (?<type>FLOCK|POSIX|OFDLCK)\s+\S+\s+(?<mode>\w+)\s+(?<pid>-?\d+) (?<major>[0-9a-f]+):(?<minor>[0-9a-f]+):(?<inode>\d+) (?<first>\d+) (?<last>\w+)/;
 
-/** Locks that are held (not those waited for) by processes in this PID namespace, and by open files. */
+/**
+ * Locks that are held (not those waited for) by processes in this PID namespace, and by open files. The kernel stops all takers of
+ * locks for that, which may take it 20 ms: not in this thread.
+ */
 export async function readLocks(): Promise<FileLock[]> {
+  const table = await readFile('/proc/locks', 'utf8').catch((error: unknown) => {
+    if (isMissing(error)) return '';
+    throw error;
+  });
   const locks: FileLock[] = [];
-  for (const text of (readOptional('/proc/locks') ?? '').split('\n')) {
+  for (const text of table.split('\n')) {
     const fields = line.exec(text)?.groups;
     if (fields === undefined) continue;
     locks.push({

@@ -56,6 +56,11 @@ export async function imageUsers(text: string): Promise<ImageUser[]> {
 }
 
 async function askKernel(): Promise<Kernel> {
+  const [locks, others] = await Promise.all([readLocks(), askForHolders()]);
+  return { ...others, locks };
+}
+
+async function askForHolders(): Promise<Omit<Kernel, 'locks'>> {
   const mounts = readMounts();
   const mounted = [];
   for (const mount of mounts) mounted.push({ mount, ids: (await devicesOf(mount)).map((node) => node.id) });
@@ -68,7 +73,7 @@ async function askKernel(): Promise<Kernel> {
     const backing = await loopBackingNode(name);
     if (backing !== undefined) loops.push({ name, backing });
   }
-  return { mounts, mounted, swaps: swaps.map((node) => node.id), loops, locks: await readLocks() };
+  return { mounts, mounted, swaps: swaps.map((node) => node.id), loops };
 }
 
 async function usersOf(node: DeviceNode, kernel: Kernel): Promise<ImageUser[]> {
