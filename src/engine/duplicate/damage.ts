@@ -7,7 +7,7 @@ import type { ByteRange, GuardedTarget } from '../image/contract.ts';
 import { slice } from '../image/slice.ts';
 import { identifyFileSystem } from '../layout/filesystems.ts';
 import { placesOfFile, SystemCallError } from '../native/libc.ts';
-import { openMountedSystem } from '../persona/trees/mounted.ts';
+import { Mount } from '../persona/trees/mount.ts';
 import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import type { ClonePlan, PlannedPart } from './plan.ts';
 import { type Damage, type DamagedPart, noDamage } from './result.ts';
@@ -53,13 +53,12 @@ async function damagedPart(target: GuardedTarget, { number, label, range }: Plan
   if (fs === undefined || !mountable.has(fs.type) || process.getuid?.() !== 0) return unknown;
   const window = await target.window(range, { readOnly: true });
   try {
-    const root = { device: window.device, type: fs.type };
-    const mounted = await openMountedSystem({ root, mounts: [], readOnly: true });
+    const mount = await Mount.open({ device: window.device, type: fs.type, readOnly: true });
     try {
-      const { files, lost, owned } = await new Search(mounted.rootPath, hit.shift(-range.offset)).everything();
+      const { files, lost, owned } = await new Search(mount.path, hit.shift(-range.offset)).everything();
       return { ...unknown, files, ...(lost.length === 0 ? {} : { lost }), elsewhere: hit.bytes - owned };
     } finally {
-      await mounted.close();
+      await mount.close();
     }
   } catch (error) {
     // So damaged that it cannot be mounted: then nobody can tell.

@@ -15,7 +15,6 @@ import { TableCorruptError } from '../layout/table-errors.ts';
 import { entryRange } from '../layout/table-space.ts';
 import { entryLabel } from '../layout/table-text.ts';
 import type { SystemInfo } from '../persona/system.ts';
-import type { MountNamespace } from '../persona/trees/namespace.ts';
 import { findRegions } from '../profile/carriers/find.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import type { Region } from '../protect/region.ts';
@@ -59,13 +58,11 @@ export interface Disk {
 export interface SurveyOptions {
   /** Opens a read-only window over a part, so that its files can be read. Absent: only what the blocks tell. */
   readonly openWindow?: OpenWindow;
-  /** To look in that way, if one was made ahead of time. */
-  readonly namespace?: MountNamespace;
   /** PART=KIND by part number, over everything else. */
   readonly kinds?: ReadonlyMap<number, PartKind>;
   /** Sectors that cannot be read are no reason to give up. */
   readonly tolerant?: Pick<SourceReaderOptions, 'openDirect'>;
-  /** Told before their files are looked into, which is mostly waiting for other programs. */
+  /** Told before their files are looked into, which is mostly waiting. */
   readonly onParts?: (parts: readonly PartPlace[]) => void;
 }
 
@@ -212,9 +209,9 @@ async function rootsInBtrfs(image: ImageSource, parts: readonly FoundPart[]): Pr
   return roots;
 }
 
-async function lookInside(parts: readonly FoundPart[], { openWindow, namespace }: SurveyOptions): Promise<LookInside> {
+async function lookInside(parts: readonly FoundPart[], { openWindow }: SurveyOptions): Promise<LookInside> {
   if (openWindow === undefined) return { notes: [] };
-  const found = await findSystem(systemParts(parts, openWindow), namespace);
+  const found = await findSystem(systemParts(parts, openWindow));
   if (found.root !== undefined) return { system: found.system, rootNumber: found.root.number, notes: found.notes };
   // A disk without any file system needs no excuse for having no system.
   return { notes: parts.some((part) => part.fs !== undefined) ? found.notes : [] };

@@ -1,6 +1,6 @@
 /** Replays the journals of copied file systems that were not cleanly unmounted, as the first boot would. */
 import { kindOf } from '../layout/kinds.ts';
-import { openMountedSystem } from '../persona/trees/mounted.ts';
+import { Mount } from '../persona/trees/mount.ts';
 import { mountable, type SystemPart } from './system.ts';
 
 /** Whether reading files of the part without writing may fail, because some are only in its journal. */
@@ -13,14 +13,13 @@ export function isSystemPart({ entry, fs }: Pick<SystemPart, 'entry' | 'fs'>): b
   return entry !== undefined && kindOf({ entry, fs }) === 'os';
 }
 
-/** @throws ToolFailedError when a file system cannot be mounted */
+/** @throws MountFailedError when a file system cannot be mounted */
 export async function replayJournals(parts: readonly SystemPart[]): Promise<void> {
   for (const part of parts) {
     const window = await part.openWindow(part.range, { readOnly: false });
     try {
-      const root = { device: window.device, type: part.fs?.type ?? '' };
-      const tree = await openMountedSystem({ root, mounts: [], readOnly: false });
-      await tree.close();
+      const mount = await Mount.open({ device: window.device, type: part.fs?.type ?? '', readOnly: false });
+      await mount.close();
     } finally {
       await window.close();
     }

@@ -8,7 +8,6 @@ import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
 import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
-import { MountNamespace } from '../persona/trees/namespace.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
 import { ContentsAhead } from './contents-ahead.ts';
@@ -47,20 +46,6 @@ export async function withSource<T>(
   action: (source: Source) => Promise<T>,
   { lookInside = true } = {},
 ): Promise<T> {
-  // Ahead of time: making it takes longer than all that is read before it is used.
-  const namespace = lookInside && process.getuid?.() === 0 ? new MountNamespace() : undefined;
-  try {
-    return await withOpenSource(request, namespace, action);
-  } finally {
-    await namespace?.close();
-  }
-}
-
-async function withOpenSource<T>(
-  request: CopyRequest,
-  namespace: MountNamespace | undefined,
-  action: (source: Source) => Promise<T>,
-): Promise<T> {
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
@@ -70,7 +55,7 @@ async function withOpenSource<T>(
     const stamp = request.allowInconsistent ? undefined : await stampOf(identity);
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
     const readable = withReadCache(withUnreadable(image, [...knownBad]));
-    const windows = namespace === undefined ? {} : { openWindow: readOnlyWindows(image), namespace };
+    const windows = lookInside && process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
     const past = pastCache(image, identity, knownBad);
     const allocated = await allocationOf(image);

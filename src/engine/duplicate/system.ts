@@ -7,8 +7,7 @@ import { kindOf } from '../layout/kinds.ts';
 import { NotASystemError } from '../persona/errors.ts';
 import { identifySystem, type SystemInfo } from '../persona/system.ts';
 import type { WritableTree } from '../persona/tree.ts';
-import { type MountRequest, openMountedSystem } from '../persona/trees/mounted.ts';
-import { MountNamespace } from '../persona/trees/namespace.ts';
+import { openMountedSystem, type PartMount } from '../persona/trees/mounted.ts';
 
 /** Opens a window over a range of the part's disk. */
 export type OpenWindow = (range: ByteRange, options: { readonly readOnly: boolean }) => Promise<Window>;
@@ -52,46 +51,27 @@ export const nothingWritable: SystemOptions = { writable: new Set() };
 /** What can be mounted for its files. */
 export const mountable: ReadonlySet<string> = new Set(['ext2', 'ext3', 'ext4', 'xfs']);
 
-/**
- * Whose system is on these parts, as its root alone tells. `namespace`: to look in, default one of its own.
- * @throws MissingToolError, ToolFailedError when nothing can be mounted
- */
-export function findSystem(parts: readonly SystemPart[], namespace?: MountNamespace): Promise<SystemSearch> {
-  if (!someMountable(parts)) return Promise.resolve({ notes: noSystemOn(parts) });
-  return namespace === undefined ? searched(parts, async (search) => search) : findRoot(parts, namespace);
+/** Whose system is on these parts, as its root alone tells. */
+export async function findSystem(parts: readonly SystemPart[]): Promise<SystemSearch> {
+  return someMountable(parts) ? findRoot(parts) : { notes: noSystemOn(parts) };
 }
 
 /**
  * Runs `action` with the system's files, and closes everything behind it. Without a system `otherwise` runs, with the reasons.
  * Errors of mounting are reasons too as long as nothing is writable.
  */
-export function withSystem<T>(
+export async function withSystem<T>(
   parts: readonly SystemPart[],
   options: SystemOptions,
   action: (system: OpenSystem) => Promise<T>,
   otherwise: (reasons: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  if (!someMountable(parts)) return otherwise(noSystemOn(parts));
-  return searched(parts, (search, namespace) =>
-    search.root === undefined ? otherwise(search.notes) : withRoot(parts, options, search, namespace, action),
-  );
+  const search = await findSystem(parts);
+  return search.root === undefined ? otherwise(search.notes) : withRoot(parts, options, search, action);
 }
 
 function someMountable(parts: readonly SystemPart[]): boolean {
   return parts.some(({ fs }) => mountable.has(fs?.type ?? ''));
-}
-
-/** One namespace for all that is looked into: making it takes longer than mounting. */
-async function searched<T>(
-  parts: readonly SystemPart[],
-  action: (search: SystemSearch, namespace: MountNamespace) => Promise<T>,
-): Promise<T> {
-  const namespace = new MountNamespace();
-  try {
-    return await action(await findRoot(parts, namespace), namespace);
-  } finally {
-    await namespace.close();
-  }
 }
 
 /** May hold a system, and are not opened: of a btrfs the kernel mounts whichever device it knows with the same UUID. */
@@ -119,7 +99,6 @@ async function withRoot<T>(
   parts: readonly SystemPart[],
   options: SystemOptions,
   search: FoundSystem,
-  namespace: MountNamespace,
   action: (system: OpenSystem) => Promise<T>,
 ): Promise<T> {
   const { root, system } = search;
@@ -134,14 +113,14 @@ async function withRoot<T>(
     .sort((a, b) => (a.mountPoint < b.mountPoint ? -1 : 1));
   const notes = [...search.notes];
   const windows: Window[] = [];
-  const open = async (part: SystemPart): Promise<MountRequest> => {
+  const open = async (part: SystemPart): Promise<PartMount> => {
     const readOnly = !options.writable.has(part.number);
     const window = await part.openWindow(part.range, { readOnly });
     windows.push(window);
     return { device: window.device, type: part.fs?.type ?? 'auto', readOnly };
   };
   try {
-    const mounts: (MountRequest & { readonly mountPoint: string })[] = [];
+    const mounts: (PartMount & { readonly mountPoint: string })[] = [];
     let esp: { readonly device: string; readonly mountPoint: string; readonly readOnly?: boolean } | undefined;
     const shown = [{ number: root.number, mountPoint: '/' }];
     for (const { part, mountPoint } of placed) {
@@ -160,7 +139,6 @@ async function withRoot<T>(
       mounts,
       ...(esp === undefined ? {} : { esp }),
       readOnly: options.writable.size === 0,
-      namespace,
     });
     try {
       return await action({ tree, system, rootNumber: root.number, mounts: shown, notes });
@@ -182,12 +160,12 @@ interface FoundSystem {
 export type SystemSearch = FoundSystem | { readonly root?: undefined; readonly notes: readonly string[] };
 
 /** The part whose type says root comes first, then the one that a system was found in. */
-async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace): Promise<SystemSearch> {
+async function findRoot(parts: readonly SystemPart[]): Promise<SystemSearch> {
   const notes: string[] = [];
   const found: { part: SystemPart; system: SystemInfo }[] = [];
   const candidates = parts.filter(({ fs }) => mountable.has(fs?.type ?? ''));
-  // Side by side: each waits for tools most of the time.
-  const looks = await Promise.allSettled(candidates.map((part) => systemOn(part, namespace)));
+  // Side by side: each waits for the medium most of the time.
+  const looks = await Promise.allSettled(candidates.map((part) => systemOn(part)));
   for (const [index, look] of looks.entries()) {
     const part = candidates[index] as SystemPart;
     if (look.status === 'fulfilled') {
@@ -207,14 +185,13 @@ async function findRoot(parts: readonly SystemPart[], namespace: MountNamespace)
   return { root: chosen.part, system: chosen.system, notes };
 }
 
-async function systemOn(part: SystemPart, namespace: MountNamespace): Promise<SystemInfo | undefined> {
+async function systemOn(part: SystemPart): Promise<SystemInfo | undefined> {
   const window = await part.openWindow(part.range, { readOnly: true });
   try {
     const tree = await openMountedSystem({
       root: { device: window.device, type: part.fs?.type ?? '' },
       mounts: [],
       readOnly: true,
-      namespace,
     });
     try {
       const release = (await tree.read('/etc/os-release')) ?? (await tree.read('/usr/lib/os-release'));

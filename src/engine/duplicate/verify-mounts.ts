@@ -1,8 +1,10 @@
-/** Two copies of one file system, mounted beside each other, read-only, in a mount namespace of their own. */
+/** Two copies of one file system, mounted beside each other, read-only, where nobody else sees them. */
+import { open } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { ToolFailedError } from '../persona/errors.ts';
-import { openMountedSystem } from '../persona/trees/mounted.ts';
-import { MountNamespace } from '../persona/trees/namespace.ts';
+import { btrfsDevices, forgetBtrfs } from '../native/btrfs.ts';
+import { SystemCallError } from '../native/libc.ts';
+import { MountFailedError } from '../persona/errors.ts';
+import { Mount } from '../persona/trees/mount.ts';
 
 export interface MountPair {
   /** Block devices that hold exactly the file systems. */
@@ -16,78 +18,88 @@ export interface MountedPair {
   /** Where this process sees the roots; links below lead anywhere, so that who walks there follows none. */
   readonly source: string;
   /** Or why it cannot be mounted. */
-  readonly target: string | ToolFailedError;
+  readonly target: string | MountFailedError;
   close(): Promise<void>;
 }
 
-interface Mounted {
-  readonly rootPath: string;
-  close(): Promise<void>;
-}
-
-/** Needs root. @throws ToolFailedError when the source cannot be mounted */
+/** Needs root. @throws MountFailedError when the source cannot be mounted */
 export async function mountBeside({ source, target, type }: MountPair): Promise<MountedPair> {
-  const namespace = new MountNamespace();
-  const mounts: Mounted[] = [];
-  const close = async (): Promise<void> => {
-    try {
-      for (const mount of mounts.reverse()) await mount.close();
-    } finally {
-      await namespace.close();
-    }
-  };
+  const from = await mount(source, type);
   try {
-    const from = await mount(namespace, source, type);
-    mounts.push(from);
-    try {
-      const to = await mount(namespace, target, type);
-      mounts.push(to);
-      return { source: from.rootPath, target: to.rootPath, close };
-    } catch (error) {
-      if (!(error instanceof ToolFailedError)) throw error;
-      return { source: from.rootPath, target: error, close };
-    }
+    const to = await mount(target, type).catch((error: unknown) => {
+      if (error instanceof MountFailedError) return error;
+      throw error;
+    });
+    return {
+      source: from.path,
+      target: to instanceof Mount ? to.path : to,
+      close: async () => {
+        if (to instanceof Mount) await unmount(to, target, type);
+        await unmount(from, source, type);
+      },
+    };
   } catch (error) {
-    await close();
+    await unmount(from, source, type);
     throw error;
   }
 }
 
-function mount(namespace: MountNamespace, device: string, type: string): Promise<Mounted> {
-  if (type === 'btrfs') return mountBtrfs(namespace, device);
-  return openMountedSystem({ root: { device, type }, mounts: [], readOnly: true, namespace });
+function mount(device: string, type: string): Promise<Mount> {
+  return type === 'btrfs' ? mountBtrfs(device) : Mount.open({ device, type, readOnly: true });
+}
+
+async function unmount(mounted: Mount, device: string, type: string): Promise<void> {
+  await mounted.close();
+  if (type === 'btrfs') await forget(device);
 }
 
 /** The kernel may remember another device with this UUID, and forgets it at the second attempt. */
 const attempts = 3;
 
 /** Both have the same UUID, which the kernel takes from Linux 6.7 on; earlier it fails, or shows the one that it knows again. */
-async function mountBtrfs(namespace: MountNamespace, device: string): Promise<Mounted> {
-  const place = await namespace.place();
-  const forget = () => namespace.run(['sh', '-c', 'btrfs device scan --forget "$1" || true', 'sh', device]);
+async function mountBtrfs(device: string): Promise<Mount> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await namespace.run(['sh', '-c', mountAndLook, 'sh', device, place]);
-      break;
+      return await mountAndLook(device);
     } catch (error) {
-      await forget();
-      if (!(error instanceof ToolFailedError) || attempt === attempts) throw error;
+      await forget(device);
+      if (!(error instanceof MountFailedError) || attempt === attempts) throw error;
       await setTimeout(200);
     }
   }
-  return {
-    rootPath: namespace.path(place),
-    async close() {
-      await namespace.run(['umount', '-n', '-c', place]);
-      await forget();
-    },
-  };
 }
 
-const mountAndLook = `set -e
-mount -n -c -t btrfs -o ro,nosuid,nodev,noexec,noatime -- "$1" "$2"
-devices=$(btrfs filesystem show --raw "$2" | sed -n 's/.* path //p')
-[ "$devices" = "$1" ] && exit
-umount -n -c "$2"
-echo "the kernel shows $devices instead of $1, because both have the same UUID"
-exit 1`;
+async function mountAndLook(device: string): Promise<Mount> {
+  const mounted = await Mount.open({ device, type: 'btrfs', readOnly: true });
+  const devices = await devicesOf(mounted);
+  if (devices.length === 1 && devices[0] === device) return mounted;
+  await mounted.close();
+  throw new MountFailedError(
+    device,
+    'btrfs',
+    `the kernel shows ${devices.join(', ')} instead of ${device}, because both have the same UUID`,
+  );
+}
+
+async function devicesOf({ path }: Mount): Promise<string[]> {
+  const root = await open(`${path}/`);
+  try {
+    return btrfsDevices(root.fd);
+  } finally {
+    await root.close();
+  }
+}
+
+/** What the kernel does not know, or somebody else has mounted, stays as it is. */
+async function forget(device: string): Promise<void> {
+  try {
+    const control = await open('/dev/btrfs-control');
+    try {
+      forgetBtrfs(control.fd, device);
+    } finally {
+      await control.close();
+    }
+  } catch (error) {
+    if (!(error instanceof SystemCallError) && (error as NodeJS.ErrnoException).code === undefined) throw error;
+  }
+}

@@ -3,7 +3,7 @@ import type { ByteRange, ReadBack, Window } from '../image/contract.ts';
 import type { OpenImage } from '../image/open-image.ts';
 import type { CopyOptions } from '../lanes/copy.ts';
 import type { ReadErrorPolicy, SourceReader } from '../lanes/source-reader.ts';
-import { ToolFailedError } from '../persona/errors.ts';
+import { MountFailedError } from '../persona/errors.ts';
 import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import { contentsOf } from './contents.ts';
 import type { Part } from './disk.ts';
@@ -159,7 +159,7 @@ export async function compareByFiles(
         if (type === 'vfat') return byFiles(part, await compareFat({ source, target, ...common }));
         const trees = await mountBeside({ source, target, type });
         try {
-          if (trees.target instanceof ToolFailedError)
+          if (trees.target instanceof MountFailedError)
             return skippedPart(part, `the target's file system cannot be opened: ${trees.target.message}`);
           return byFiles(part, await compareTrees({ source: trees.source, target: trees.target, ...common }));
         } finally {

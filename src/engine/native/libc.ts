@@ -41,8 +41,12 @@ const prototypes = {
   poll: 'int poll(_Inout_ uint8_t *fds, ulong count, int timeout)',
   munmap: 'int munmap(void *address, size_t length)',
   mincore: 'int mincore(void *address, size_t length, _Out_ uint8_t *resident)',
-  // syscall(2) with the arguments of cachestat(2), which glibc does not wrap.
-  syscall: 'int64 syscall(int64 number, uint fd, uint8_t *range, _Out_ uint8_t *counts, uint flags)',
+  syncfs: 'int syncfs(int fd)',
+  // What glibc does not wrap, by syscall(2).
+  cachestat: 'int64 syscall(int64 number, uint fd, uint8_t *range, _Out_ uint8_t *counts, uint flags)',
+  fsopen: 'int64 syscall(int64 number, str type, uint flags)',
+  fsconfig: 'int64 syscall(int64 number, int fd, uint command, str key, str value, int auxiliary)',
+  fsmount: 'int64 syscall(int64 number, int fd, uint flags, uint attributes)',
 } as const;
 
 let loaded: Libc | undefined;
@@ -61,13 +65,15 @@ function native(name: keyof typeof prototypes): Native {
   return libc().functions.get(name) as Native;
 }
 
-function callSync(name: keyof typeof prototypes, ...args: unknown[]): number {
+/** Calls one of the functions above in this thread. */
+export function callSync(name: keyof typeof prototypes, ...args: unknown[]): number {
   const result = native(name)(...args);
   if (Number(result) === -1) throw new SystemCallError(name, libc().errno());
   return Number(result);
 }
 
-function call(name: keyof typeof prototypes, ...args: unknown[]): Promise<number> {
+/** Calls one of the functions above on the thread pool. */
+export function call(name: keyof typeof prototypes, ...args: unknown[]): Promise<number> {
   return new Promise((resolve, reject) => {
     native(name).async(...args, (error: Error | null, result: number) => {
       if (error) reject(error);
@@ -135,6 +141,11 @@ export async function pollDescriptor(fd: number, events: number, timeout: number
   return (await call('poll', argument, 1, timeout)) === 0 ? 0 : view.getUint16(6, true);
 }
 
+/** Waits until the file system of an open file is on its medium, and tells what could not be written since the file was opened. */
+export async function syncFileSystem(fd: number): Promise<void> {
+  await call('syncfs', fd);
+}
+
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -163,7 +174,7 @@ const MINCORE_STEP = 1 << 30;
 export function residentPages(fd: number, offset: number, length: number): number {
   try {
     const counts = new Uint8Array(COUNTS_SIZE);
-    callSync('syscall', SYS_CACHESTAT, fd, rangeArgument(offset, length), counts, 0);
+    callSync('cachestat', SYS_CACHESTAT, fd, rangeArgument(offset, length), counts, 0);
     return Number(new DataView(counts.buffer).getBigUint64(0, true));
   } catch (error) {
     // Before Linux 6.5, in a sandbox that does not know it, or of a file that is somebody else's.

@@ -1,5 +1,6 @@
 /** Errors of the persona layer. */
 import { IoError, ProfileError, RefusedError } from '../errors.ts';
+import type { SystemCallError } from '../native/libc.ts';
 import { formatProblem, type Problem } from './problems.ts';
 
 /** Something in the target is not what a configuration file may be: a fifo, a device, a directory, a link loop, too large. */
@@ -58,7 +59,22 @@ export class TargetFileError extends IoError {
   }
 }
 
-/** A tool (mount, umount, mtools, ...) failed. */
+/** The kernel does not mount a file system. */
+export class MountFailedError extends IoError {
+  constructor(device: string, type: string, reason: string, cause?: SystemCallError) {
+    super(`cannot mount ${device} (${type}): ${reason}`, {
+      code: 'MOUNT_FAILED',
+      todo:
+        cause?.errnoName === 'ENOSYS'
+          ? 'The kernel must be Linux 5.8 or newer.'
+          : 'Check the file system with its fsck, and whether the kernel here knows it (modprobe); dmesg may say more.',
+      data: { device, type, reason },
+      cause,
+    });
+  }
+}
+
+/** A tool (mtools, ...) failed. */
 export class ToolFailedError extends IoError {
   constructor(tool: string, args: readonly string[], status: string, stderr: string, cause?: unknown) {
     super(`${[tool, ...args].join(' ')} failed (${status}): ${stderr.trim() || 'no message'}`, {

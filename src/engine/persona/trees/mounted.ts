@@ -1,102 +1,69 @@
-/**
- * A target's file systems, mounted in a mount namespace of their own, so that the host never sees them and they go away with doppel,
- * however it ends.
- */
-import { ReadOnlyTreeError, UnsupportedFileSystemError, UnusableFileError } from '../errors.ts';
+/** The file systems of a system as one tree, mounted where nobody else sees them. */
+import { ReadOnlyTreeError, UnusableFileError } from '../errors.ts';
 import type { FileState, WritableTree } from '../tree.ts';
-import { CompositeTree, depth } from './composite.ts';
+import { CompositeTree, depth, type TreeMount } from './composite.ts';
 import { DirectoryTree } from './directory.ts';
 import { FatTree } from './fat.ts';
-import { MountNamespace } from './namespace.ts';
+import { Mount, type MountRequest } from './mount.ts';
 
-export interface MountRequest {
-  /** Block device that holds exactly the file system: a loop window, never a whole disk. */
-  readonly device: string;
-  /** As blkid names it. */
-  readonly type: string;
-  /** Nothing is written to this one, whatever the others are; default: as the whole request. */
-  readonly readOnly?: boolean;
-}
+/** Default of `readOnly`: as the whole request. */
+export type PartMount = Pick<MountRequest, 'device' | 'type'> & Partial<Pick<MountRequest, 'readOnly'>>;
 
 export interface MountedSystemRequest {
-  readonly root: MountRequest;
+  readonly root: PartMount;
   /** Other file systems of the same system, with their mount points from its fstab. */
-  readonly mounts: readonly (MountRequest & { readonly mountPoint: string })[];
+  readonly mounts: readonly (PartMount & { readonly mountPoint: string })[];
   /** The ESP is reached through mtools, on a device or an image of it. */
   readonly esp?: { readonly mountPoint: string; readonly readOnly?: boolean } & (
     | { readonly device: string }
     | { readonly imagePath: string }
   );
   readonly readOnly: boolean;
-  /** To mount it in; one after the other may be mounted there. Default: one of its own. */
-  readonly namespace?: MountNamespace;
 }
 
 export interface MountedTree extends WritableTree {
-  /** Where this process sees the mounted root; links below it lead anywhere, so that who walks there follows none. */
-  readonly rootPath: string;
-  /** Flushes, unmounts, ends the child. Idempotent. @throws ToolFailedError when flushing or unmounting failed. */
+  /** Flushes and unmounts. Idempotent. @throws TargetFileError when something could not be written back */
   close(): Promise<void>;
 }
 
-const optionsByType: Readonly<Record<string, { readonly readOnly: string; readonly readWrite: string }>> = {
-  ext2: { readOnly: 'ro', readWrite: 'rw' },
-  // Without replaying the journal, which would write.
-  ext3: { readOnly: 'ro,noload', readWrite: 'rw' },
-  ext4: { readOnly: 'ro,noload', readWrite: 'rw' },
-  // The source, with the same UUID, may be mounted on this host.
-  xfs: { readOnly: 'ro,norecovery,nouuid', readWrite: 'rw,nouuid' },
-};
-
 /**
  * Mounts a system. Must run as root.
- * @throws UnsupportedFileSystemError before anything is started; MissingToolError; ToolFailedError when a mount fails.
+ * @throws UnsupportedFileSystemError; MountFailedError; UnusableFileError for a mount point that is none
  */
 export async function openMountedSystem(request: MountedSystemRequest): Promise<MountedTree> {
-  for (const { device, type } of [request.root, ...request.mounts]) {
-    const reason =
-      type === 'btrfs' ? 'btrfs cannot be mounted beside its copy yet' : 'only ext2, ext3, ext4 and XFS are supported';
-    if (!Object.hasOwn(optionsByType, type)) throw new UnsupportedFileSystemError(type, device, reason);
-  }
-  const namespace = request.namespace ?? new MountNamespace();
-  const end = async (): Promise<void> => {
-    if (request.namespace === undefined) await namespace.close();
-  };
-  const mountPoints: string[] = [];
+  const mounts: Mount[] = [];
   try {
-    const { tree, rootPath } = await mountAll(namespace, request, mountPoints);
-    return new MountedSystem({ tree, rootPath, namespace, mountPoints, readOnly: request.readOnly, end });
+    return new MountedSystem(await treeOf(request, mounts), mounts, request.readOnly);
   } catch (error) {
-    if (mountPoints.length > 0) await namespace.run(['umount', '-n', '-c', ...mountPoints.toReversed()]);
-    await end();
+    await Promise.allSettled(mounts.map((mount) => mount.close()));
     throw error;
   }
 }
 
-/** What is mounted is added to `mountPoints`, also when something fails then. */
-async function mountAll(
-  namespace: MountNamespace,
-  request: MountedSystemRequest,
-  mountPoints: string[],
-): Promise<{ readonly tree: WritableTree; readonly rootPath: string }> {
-  const root = await namespace.place();
-  await namespace.run(['mount', ...mountArguments(request.root, root, request.root.readOnly ?? request.readOnly)]);
-  mountPoints.push(root);
-  const rootPath = namespace.path(root);
-  const main = new DirectoryTree(rootPath, { readOnly: request.readOnly });
-  for (const mount of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint))) {
-    // Resolved inside the root: a link to "/" or to the host leads to the root's own "/" at most, and that is refused.
-    const place = await directoryAt(main, mount.mountPoint);
-    await namespace.run(['mount', ...mountArguments(mount, root + place, mount.readOnly ?? request.readOnly)]);
-    mountPoints.push(root + place);
-  }
-  if (!request.esp) return { tree: main, rootPath };
-  const device = 'device' in request.esp ? request.esp.device : request.esp.imagePath;
-  const fat = new FatTree({ device, readOnly: request.esp.readOnly ?? request.readOnly });
-  return {
-    tree: new CompositeTree(main, [{ mountPoint: await directoryAt(main, request.esp.mountPoint), tree: fat }]),
-    rootPath,
+/** What is mounted is added to `mounts`, also when something fails then. */
+async function treeOf(request: MountedSystemRequest, mounts: Mount[]): Promise<WritableTree> {
+  const mounted = async ({ device, type, readOnly = request.readOnly }: PartMount): Promise<WritableTree> => {
+    const mount = await Mount.open({ device, type, readOnly });
+    mounts.push(mount);
+    return new DirectoryTree(mount.path, { readOnly });
   };
+  const root = await mounted(request.root);
+  const below: TreeMount[] = [];
+  let tree = root;
+  const add = async (mountPoint: string, open: () => Promise<WritableTree>): Promise<void> => {
+    // Resolved inside the tree: a link to "/" or to the host leads to the tree's own "/" at most, and that is refused.
+    const place = await directoryAt(tree, mountPoint);
+    below.push({ mountPoint: place, tree: await open() });
+    tree = new CompositeTree(root, below);
+  };
+  for (const part of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint)))
+    await add(part.mountPoint, () => mounted(part));
+  const { esp } = request;
+  if (esp !== undefined) {
+    const device = 'device' in esp ? esp.device : esp.imagePath;
+    await add(esp.mountPoint, async () => new FatTree({ device, readOnly: esp.readOnly ?? request.readOnly }));
+  }
+  return tree;
 }
 
 async function directoryAt(tree: WritableTree, mountPoint: string): Promise<string> {
@@ -107,39 +74,21 @@ async function directoryAt(tree: WritableTree, mountPoint: string): Promise<stri
   return place;
 }
 
-function mountArguments({ device, type }: MountRequest, place: string, readOnly: boolean): string[] {
-  const own = optionsByType[type]?.[readOnly ? 'readOnly' : 'readWrite'] ?? '';
-  // -n and no canonicalization: mount must neither note this on the host nor follow links on the way.
-  return ['-n', '-c', '-t', type, '-o', `${own},nosuid,nodev,noexec,noatime`, '--', device, place];
-}
-
-interface Mounted {
-  readonly tree: WritableTree;
-  readonly rootPath: string;
-  readonly namespace: MountNamespace;
-  /** The root first. */
-  readonly mountPoints: readonly string[];
-  readonly readOnly: boolean;
-  /** Gives the namespace back. */
-  readonly end: () => Promise<void>;
-}
-
 class MountedSystem implements MountedTree {
-  readonly rootPath: string;
-  readonly #tree: WritableTree;
-  readonly #namespace: MountNamespace;
-  readonly #mountPoints: readonly string[];
+  readonly #mounts: readonly Mount[];
   readonly #readOnly: boolean;
-  readonly #end: () => Promise<void>;
-  #closing: Promise<void> | undefined;
+  /** None after the end: then the numbers of the descriptors may be those of other directories. */
+  #open: WritableTree | undefined;
 
-  constructor({ tree, rootPath, namespace, mountPoints, readOnly, end }: Mounted) {
-    this.#tree = tree;
-    this.rootPath = rootPath;
-    this.#namespace = namespace;
-    this.#mountPoints = mountPoints;
+  constructor(tree: WritableTree, mounts: readonly Mount[], readOnly: boolean) {
+    this.#open = tree;
+    this.#mounts = mounts;
     this.#readOnly = readOnly;
-    this.#end = end;
+  }
+
+  get #tree(): WritableTree {
+    if (this.#open === undefined) throw new Error('the file systems are unmounted already');
+    return this.#open;
   }
 
   lstat(path: string) {
@@ -163,19 +112,10 @@ class MountedSystem implements MountedTree {
     await this.#tree.put(path, state);
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    try {
-      const places = this.#mountPoints.toReversed();
-      // umount does not report what could not be written back; syncfs does.
-      if (!this.#readOnly) for (const place of places) await this.#namespace.run(['sync', '-f', place]);
-      await this.#namespace.run(['umount', '-n', '-c', ...places]);
-    } finally {
-      await this.#end();
-    }
+  async close(): Promise<void> {
+    this.#open = undefined;
+    const ended = await Promise.allSettled(this.#mounts.toReversed().map((mount) => mount.close()));
+    const failed = ended.find((each) => each.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
   }
 }

@@ -5,9 +5,6 @@ import { ToolFailedError } from '../errors.ts';
 
 /** Debian and RPM packages of the tools that the persona uses. */
 const packages: Readonly<Record<string, readonly [string, string]>> = {
-  unshare: ['util-linux', 'util-linux'],
-  mount: ['mount', 'util-linux-core'],
-  umount: ['mount', 'util-linux-core'],
   mdir: ['mtools', 'mtools'],
   mcopy: ['mtools', 'mtools'],
   mtype: ['mtools', 'mtools'],
