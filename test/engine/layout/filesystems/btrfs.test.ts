@@ -239,15 +239,15 @@ test('an extent tree that goes round in circles, hides or makes up extents is no
     await refuses(image, /checksum of the block/);
   }));
 
-/** Takes `bytes` from the length of the last data extent of a leaf. */
+/** Takes `bytes` from the length of the last data extent of a leaf that is longer. */
 function shorten(leaf: Buffer, bytes: number): void {
   for (let i = leaf.readUInt32LE(96) - 1; i >= 0; i--) {
     const key = 101 + 25 * i;
-    if (leaf[key + 8] !== 168) continue;
+    if (leaf[key + 8] !== 168 || leaf.readUInt32LE(key + 9) <= bytes) continue;
     leaf.writeUInt32LE(leaf.readUInt32LE(key + 9) - bytes, key + 9);
     return;
   }
-  throw new Error('the leaf has no data extent');
+  throw new Error('the leaf has no such data extent');
 }
 
 async function change(image: string, body: (file: FileHandle) => Promise<void>): Promise<void> {
