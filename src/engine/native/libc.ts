@@ -5,6 +5,7 @@
  */
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { callOnPool, type ForeignFunction } from './foreign.ts';
 
 /** A failed system call: `syscall`, `errno` and its name in `errnoName`, as EIO. */
 export class SystemCallError extends Error {
@@ -24,7 +25,7 @@ export class SystemCallError extends Error {
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
 
-type Native = ((...args: unknown[]) => number) & { async: (...args: unknown[]) => void };
+type Native = ((...args: unknown[]) => number) & ForeignFunction;
 interface Libc {
   readonly errno: () => number;
   readonly functions: ReadonlyMap<string, Native>;
@@ -74,12 +75,9 @@ export function callSync(name: keyof typeof prototypes, ...args: unknown[]): num
 
 /** Calls one of the functions above on the thread pool. */
 export function call(name: keyof typeof prototypes, ...args: unknown[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    native(name).async(...args, (error: Error | null, result: number) => {
-      if (error) reject(error);
-      else if (Number(result) === -1) reject(new SystemCallError(name, libc().errno()));
-      else resolve(Number(result));
-    });
+  return callOnPool(native(name), args, (result: number | bigint) => {
+    if (Number(result) === -1) throw new SystemCallError(name, libc().errno());
+    return Number(result);
   });
 }
 

@@ -9,6 +9,7 @@
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { MissingToolError } from '../errors.ts';
+import { callOnPool, type ForeignFunction } from './foreign.ts';
 import { pollDescriptor } from './libc.ts';
 
 /** A failed call of libnbd. `code` is the name of its errno, as ENOSPC. */
@@ -38,7 +39,7 @@ export class NbdUnansweredError extends NbdError {
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
 
-type Native = ((...args: unknown[]) => unknown) & { async: (...args: unknown[]) => void };
+type Native = ((...args: unknown[]) => unknown) & ForeignFunction;
 type Koffi = typeof import('koffi').default;
 interface Libnbd {
   readonly koffi: Koffi;
@@ -287,12 +288,7 @@ export class NbdConnection {
 
 /** Runs on a thread of the pool. */
 function blocking(name: FunctionName, ...args: unknown[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    native(name).async(...args, (error: Error | null, result: number) => {
-      if (error) reject(error);
-      else resolve(Number(result));
-    });
-  });
+  return callOnPool(native(name), args, Number);
 }
 
 /** Lets a connection work until `done`, all of libnbd on this thread; only the waiting is done elsewhere. @throws NbdError */
