@@ -226,10 +226,16 @@ export class Journal {
   }
 
   /**
-   * Goes on with the journal that was found, or begins a new one and removes older ones about the same target.
+   * Goes on with the journal that was found, or begins a new one and removes older ones about the same target. A new one is on
+   * stable storage when its first entries are, or with `durable` at once: when nothing else tells of the run.
    * @throws JournalError when the directory cannot be made or written
    */
-  static async open(stateDir: string, facts: JournalFacts, found: FoundJournal | undefined): Promise<Journal> {
+  static async open(
+    stateDir: string,
+    facts: JournalFacts,
+    found: FoundJournal | undefined,
+    { durable = false }: { readonly durable?: boolean } = {},
+  ): Promise<Journal> {
     const path = journalPath(stateDir, facts.runId);
     let file: FileHandle | undefined;
     try {
@@ -245,7 +251,7 @@ export class Journal {
       holds(file);
       const header = JSON.stringify(facts).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
       await file.appendFile(`${MAGIC}${header}\n`);
-      await file.sync();
+      if (durable) await file.sync();
       return new Journal(path, file);
     } catch (cause) {
       await file?.close();

@@ -46,7 +46,7 @@ export async function openJournal(runId: string, request: JournalSubject): Promi
     ...(plain({ source: request.source, target: request.target }) as { source: unknown; target: unknown }),
   };
   const usable = found?.facts.runId === runId ? found : undefined;
-  const journal = await Journal.open(request.stateDir, facts, usable);
+  const journal = await Journal.open(request.stateDir, facts, usable, { durable: !request.fenced });
   if (usable === undefined) return { journal, isDirty: () => false };
   const { durable } = usable;
   return {
