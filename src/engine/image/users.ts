@@ -4,6 +4,7 @@
  */
 import { constants, open } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
+import { loadLibc } from '../native/libc.ts';
 import { type DeviceNode, existingNodes, loopBackingNode, nodeOf, parentOf, partitionsOf } from './devices.ts';
 import { ImageIoError } from './errors.ts';
 import { type FileLock, qemuWrites, readLocks } from './locks.ts';
@@ -56,7 +57,10 @@ export async function imageUsers(text: string): Promise<ImageUser[]> {
 }
 
 async function askKernel(): Promise<Kernel> {
-  const [locks, others] = await Promise.all([readLocks(), askForHolders()]);
+  const reading = readLocks();
+  // It takes a while, and whoever asks will open the image next.
+  loadLibc();
+  const [locks, others] = await Promise.all([reading, askForHolders()]);
   return { ...others, locks };
 }
 

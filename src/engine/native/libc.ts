@@ -52,6 +52,11 @@ const prototypes = {
 
 let loaded: Libc | undefined;
 
+/** Loads the library, for who has to wait for something else anyway. */
+export function loadLibc(): void {
+  libc();
+}
+
 function libc(): Libc {
   if (loaded === undefined) {
     const koffi = createRequire(import.meta.url)('koffi');

@@ -87,13 +87,14 @@ async function used(part: ImageSource, shape: FatShape): Promise<IntervalSet> {
       if (start < 0) start = cluster;
       inUse[cluster >>> 3] = (inUse[cluster >>> 3] as number) | (1 << (cluster & 7));
       if (value >= bad) continue;
-      insist(value >= 2 && value <= last, `cluster ${cluster} is followed by cluster ${value}, which does not exist`);
+      if (value < 2 || value > last) insist(false, `cluster ${cluster} is followed by cluster ${value}, which does not exist`);
       followed[value >>> 3] = (followed[value >>> 3] as number) | (1 << (value & 7));
     }
   }
   if (start >= 0) addClusters(collector, shape, start, last + 1);
   for (let i = 0; i < followed.length; i++) {
-    insist(((followed[i] as number) & ~(inUse[i] as number)) === 0, `a chain goes on in a free cluster (near ${i * 8})`);
+    if (((followed[i] as number) & ~(inUse[i] as number)) !== 0)
+      insist(false, `a chain goes on in a free cluster (near ${i * 8})`);
   }
   if (shape.bits === 32) {
     const root = shape.rootCluster;
