@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** Native add-ons, and what loads files beside itself, stay in node_modules. */
-const external = ['koffi', '@node-rs/xxhash', 'zstd-codec', 'typescript'];
+const external = ['koffi', '@napi-rs/blake-hash', '@node-rs/xxhash', 'zstd-codec', 'typescript'];
 
 /** Sorting by locale makes ICU load its tables, which takes longer than everything else that oclif does at a start. */
 function withoutCollation({ path }) {
@@ -50,6 +50,7 @@ const bundle = join(root, 'dist/doppel.cjs');
 const code = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 writeFileSync(bundle, readFileSync(bundle, 'utf8').replace(/[^\0-\x7f]/g, code));
 writeFileSync(join(root, 'dist/commands.cjs'), "exports.COMMANDS = require('./doppel.cjs').commands();\n");
+writeFileSync(join(root, 'dist/serve.cjs'), "require('./doppel.cjs').serve(process.argv.slice(2));\n");
 
 // The manifest saves loading every command for --help and for finding one.
 const manifest = join(root, 'oclif.manifest.json');

@@ -47,6 +47,7 @@ const forTests = {
   'qemu-system-x86_64': ['qemu-system-x86', 'qemu-system-x86'],
   xz: ['xz-utils', 'xz'],
   zstd: ['zstd', 'zstd'],
+  skopeo: ['skopeo', 'skopeo'],
   bzip2: ['bzip2', 'bzip2'],
   zip: ['zip', 'zip'],
   unzip: ['unzip', 'unzip'],

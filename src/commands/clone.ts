@@ -1,11 +1,10 @@
 import { Args } from '@oclif/core';
-import { ExitCode } from '../engine/errors.ts';
-import { BaseCommand, progressFlag, yesFlag } from '../ui/base-command.ts';
-import { cloneFlags, copyRequest, targetRequests } from '../ui/clone-request.ts';
+import { progressFlag, yesFlag } from '../ui/base-command.ts';
+import { cloneFlags } from '../ui/clone-request.ts';
+import { DuplicateCommand } from '../ui/duplicate-command.ts';
 import { sourceArgument } from '../ui/flags.ts';
-import { setTargetState } from '../ui/target-state.ts';
 
-export default class Clone extends BaseCommand {
+export default class Clone extends DuplicateCommand {
   static override summary = 'Copy a disk onto a target and make the target itself again.';
   static override description =
     'Copies the parts of SOURCE onto TARGET. The region of TARGET that holds its profile is never written; when the ' +
@@ -32,31 +31,6 @@ export default class Clone extends BaseCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Clone);
-    const [{ planClones }, { executeClones }, view, results] = await Promise.all([
-      import('../engine/duplicate/make-plan.ts'),
-      import('../engine/duplicate/execute.ts'),
-      import('../ui/plan-view.ts'),
-      import('../ui/result-view.ts'),
-    ]);
-    const targets = targetRequests(args.target, flags);
-    const request = copyRequest(args.source, flags);
-    const plans = await this.work(flags, ({ onEvent, signal }) => planClones(request, targets, { onEvent, signal }));
-    for (const { target } of plans) setTargetState(target.path, 'untouched');
-    if (flags['dry-run']) {
-      this.show(flags, view.planDocuments(plans), `${view.planTexts(plans, { diff: true })}\nNothing was written.\n`);
-      if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
-      return;
-    }
-    if (this.showsPlan(flags)) process.stderr.write(`${view.planTexts(plans, { diff: false })}\n`);
-    await this.confirm(flags, {
-      statement: `This overwrites ${plans.map(({ target }) => target.path).join(', ')}.`,
-      facts: plans.flatMap(view.targetFacts),
-    });
-    const outcomes = await this.work(flags, (run) => executeClones(plans, run));
-    const [only] = outcomes;
-    if (outcomes.length === 1 && only !== undefined && 'error' in only) throw only.error;
-    this.show(flags, results.cloneDocument(outcomes), results.cloneTexts(outcomes));
-    const exitCode = results.cloneExitCode(outcomes);
-    if (exitCode !== ExitCode.done) this.exit(exitCode);
+    await this.duplicate(args.source, args.target, flags);
   }
 }

@@ -1,5 +1,6 @@
 /** The commands of doppel by id, words separated by `:`. */
 import type { Command } from '@oclif/core';
+import Capture from './capture.ts';
 import Clone from './clone.ts';
 import Inspect from './inspect.ts';
 import Personalize from './personalize.ts';
@@ -8,9 +9,11 @@ import ProfileList from './profile/list.ts';
 import ProfileShow from './profile/show.ts';
 import ProfileValidate from './profile/validate.ts';
 import ProfileWrite from './profile/write.ts';
+import Restore from './restore.ts';
 import Verify from './verify.ts';
 
 export const COMMANDS: Record<string, Command.Class> = {
+  capture: Capture,
   clone: Clone,
   inspect: Inspect,
   personalize: Personalize,
@@ -19,5 +22,6 @@ export const COMMANDS: Record<string, Command.Class> = {
   'profile:show': ProfileShow,
   'profile:validate': ProfileValidate,
   'profile:write': ProfileWrite,
+  restore: Restore,
   verify: Verify,
 };

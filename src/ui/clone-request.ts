@@ -97,7 +97,7 @@ export const cloneFlags = {
 };
 
 /** The parsed flags, as far as the request needs them. */
-interface ParsedFlags {
+export interface ParsedFlags {
   readonly as: string;
   readonly profiles?: readonly string[] | undefined;
   readonly 'replace-profile': boolean;

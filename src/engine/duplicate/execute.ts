@@ -2,12 +2,12 @@
 import { DoppelError } from '../errors.ts';
 import { type EngineEvent, ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import type { ImageIdentity } from '../image/identity.ts';
-import type { OpenImage } from '../image/open-image.ts';
+import type { SourceImage } from '../image/open-image.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import type { SourceReader } from '../lanes/source-reader.ts';
-import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
+import { openPlannedSource } from './open-source.ts';
 import { pastCache } from './past-cache.ts';
 import type { ClonePlan } from './plan.ts';
 import { checkUnchanged, recheckOne } from './preconditions.ts';
@@ -41,7 +41,7 @@ export async function executeClones(
 ): Promise<readonly CloneOutcome<ClonePlan>[]> {
   const [first] = plans;
   if (first === undefined) return [];
-  const { image: source } = await openSource(first.source.path, { allowInconsistent: first.inconsistent });
+  const source = await openPlannedSource(first);
   try {
     await recheckOne('source', first.preconditions.source, source, pastCache(source, first.source, IntervalSet.empty));
     const { source: identity, knownBad, readErrors: policy } = first;
@@ -67,14 +67,14 @@ function again({ path }: ImageIdentity, places: number, tried: boolean): EngineE
 class Run {
   readonly #plans: readonly ClonePlan[];
   readonly #first: ClonePlan;
-  readonly #source: OpenImage;
+  readonly #source: SourceImage;
   readonly #reader: SourceReader;
   readonly #options: ExecuteOptions;
   readonly #onEvent: OnEvent;
   readonly #errors = new Map<ClonePlan, unknown>();
   readonly #results = new Map<ClonePlan, CloneResult>();
 
-  constructor(plans: readonly ClonePlan[], first: ClonePlan, source: OpenImage, reader: SourceReader, options: ExecuteOptions) {
+  constructor(plans: readonly ClonePlan[], first: ClonePlan, source: SourceImage, reader: SourceReader, options: ExecuteOptions) {
     this.#plans = plans;
     this.#first = first;
     this.#source = source;

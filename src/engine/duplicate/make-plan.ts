@@ -22,7 +22,7 @@ import { type Layout, layOut } from './plan-layout.ts';
 import type { SeenPersona } from './plan-persona.ts';
 import { needsRoot, refuseLost, sameStorage } from './plan-refusals.ts';
 import { remarksOf } from './plan-remarks.ts';
-import { fenceFor } from './plan-table.ts';
+import { fenceFor, type KindChoice } from './plan-table.ts';
 import { workOf } from './plan-work.ts';
 import { plannedParts } from './planned-parts.ts';
 import { sighting } from './preconditions.ts';
@@ -171,7 +171,7 @@ async function look(
   const layout = layOut({
     source: source.disk,
     target: targetDisk,
-    kinds: request.kinds,
+    kinds: kindsOf(request, source),
     identity,
     stored,
     sectorSizeKnown: !target.sectorSizeAssumed,
@@ -278,6 +278,13 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
     }),
     preconditions,
   };
+}
+
+/** An archive that holds some kinds of parts says nothing about the others. */
+function kindsOf({ kinds }: CopyRequest, source: Source): KindChoice {
+  const only = kinds.only ?? source.kinds?.only;
+  const skip = [...(kinds.skip ?? []), ...(source.kinds?.skip ?? [])];
+  return { ...(only === undefined ? {} : { only }), ...(skip.length === 0 ? {} : { skip }) };
 }
 
 /** A run that was killed keeps its id, so that the fence that stands and the journal go on to belong together. */

@@ -54,7 +54,11 @@ export function sameStorage(role: string, one: string, target: string): CloneRef
 }
 
 /** @throws CloneRefusedError when bytes are to be copied that are known to be lost, and nobody said what shall become of them */
-export function refuseLost({ readErrors = 'fail', sourceMap }: CopyRequest, source: string, lost: IntervalSet): void {
+export function refuseLost(
+  { readErrors = 'fail', sourceMap }: Pick<CopyRequest, 'readErrors' | 'sourceMap'>,
+  source: string,
+  lost: IntervalSet,
+): void {
   if (lost.count === 0 || readErrors !== 'fail') return;
   throw new CloneRefusedError(
     'SOURCE_DAMAGED',

@@ -53,7 +53,11 @@ function edgesOf({ offset, length }: ByteRange): ByteRange[] {
 }
 
 /** The space between partitions that belongs to nobody on either disk. */
-function gapsOf(source: Disk, { table, regions }: Layout, targetSize: number): IntervalSet {
+export function gapsOf(
+  source: Disk,
+  { table, regions }: Partial<Pick<Layout, 'table'>> & Pick<Layout, 'regions'>,
+  targetSize: number,
+): IntervalSet {
   if (source.table === undefined || table === undefined) return IntervalSet.empty;
   const owned = IntervalSet.of(
     { offset: 0, length: table.sectorSize },

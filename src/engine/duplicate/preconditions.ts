@@ -1,6 +1,7 @@
 /** What a plan was made from, so that a run can tell that it is still so. */
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { archiveDigest } from '../archive/open.ts';
 import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
 import { hashRanges, type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import { parseSpec } from '../image/spec.ts';
@@ -75,6 +76,7 @@ export async function recheckOne(
  * whose backing files would count too.
  */
 export async function stampOf({ path, kind, format }: ImageIdentity): Promise<string | undefined> {
+  if (kind === 'archive') return archiveDigest(path);
   const { base } = await parseSpec(path);
   if (kind !== 'file' || format !== undefined || base.kind !== 'path') return undefined;
   const { dev, ino, size, mtimeNs, ctimeNs } = await stat(base.path, { bigint: true });

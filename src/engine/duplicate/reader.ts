@@ -1,7 +1,7 @@
 /** The reader of a source: what becomes of sectors that fail is decided in one place, for the copy and for its verification. */
 import { type ByteRange, end } from '../image/contract.ts';
 import type { ImageIdentity } from '../image/identity.ts';
-import type { OpenImage } from '../image/open-image.ts';
+import type { SourceImage } from '../image/open-image.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import { type ReadErrorPolicy, SourceReader, type SourceReaderOptions } from '../lanes/source-reader.ts';
@@ -16,7 +16,7 @@ export interface ReaderOptions {
   readonly onAgain?: SourceReaderOptions['onAgain'];
 }
 
-export function readerFor(source: OpenImage, { identity, knownBad, policy, onAgain }: ReaderOptions): SourceReader {
+export function readerFor(source: SourceImage, { identity, knownBad, policy, onAgain }: ReaderOptions): SourceReader {
   return new SourceReader(withUnreadable(source, [...knownBad]), {
     policy,
     checkWhole: () => refuseShrunk(identity.path),

@@ -1,27 +1,36 @@
 /** The source of a clone: opened once, looked at once, for however many targets. */
 
-import { imageIdentity } from '../image/identity.ts';
-import type { OpenImage } from '../image/open-image.ts';
+import { imageIdentity, looksLikeArchive } from '../image/identity.ts';
+import type { SourceImage } from '../image/open-image.ts';
 import { withReadCache } from '../image/read-cache.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
+import { parseSpec } from '../image/spec.ts';
 import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
 import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
+import { withArchivedSource } from './archived-source.ts';
 import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
 import { ContentsAhead } from './contents-ahead.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
 import { loadersOn } from './loaders.ts';
 import { pastCache } from './past-cache.ts';
 import { refuseSource, refuseUnknownParts } from './plan-refusals.ts';
+import type { KindChoice } from './plan-table.ts';
 import { stampOf } from './preconditions.ts';
 import type { CopyRequest } from './request.ts';
 import { readRescueMap } from './rescue-map.ts';
 import { readOnlyWindows } from './system.ts';
 
+/** What of a request is about the source. */
+export type SourceRequest = Pick<
+  CopyRequest,
+  'source' | 'kinds' | 'kindOverrides' | 'exact' | 'allowInconsistent' | 'readErrors' | 'sourceMap'
+>;
+
 export interface Source {
-  readonly image: OpenImage;
+  readonly image: SourceImage;
   readonly disk: Disk;
   /** Who may write to it meanwhile. */
   readonly writers: readonly ImageUser[];
@@ -34,6 +43,8 @@ export interface Source {
   readonly stamp?: string;
   /** How it is read past the cache. */
   readonly past: Pick<SourceReaderOptions, 'openDirect'>;
+  /** What an archive was made of; a disk has all kinds. */
+  readonly kinds?: KindChoice;
   contentsOf(part: Part): Promise<Contents>;
 }
 
@@ -42,10 +53,11 @@ export interface Source {
  * @throws CloneRefusedError for a source that cannot be copied safely, UsageError, ImageIoError
  */
 export async function withSource<T>(
-  request: CopyRequest,
+  request: SourceRequest,
   action: (source: Source) => Promise<T>,
   { lookInside = true } = {},
 ): Promise<T> {
+  if (await isArchive(request.source)) return withArchivedSource(request, action);
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
@@ -91,4 +103,10 @@ export async function withSource<T>(
   } finally {
     await image.close();
   }
+}
+
+/** A part of a disk and a server are none. */
+async function isArchive(text: string): Promise<boolean> {
+  const { base, part } = await parseSpec(text);
+  return base.kind === 'path' && part === undefined && (await looksLikeArchive(base.path));
 }

@@ -1,5 +1,5 @@
 /** Whom a target shall be, for a comparison: nothing is drawn, and nothing is written. */
-import type { OpenImage } from '../image/open-image.ts';
+import type { SourceImage } from '../image/open-image.ts';
 import type { Bundle } from '../profile/model.ts';
 import type { Disk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
@@ -14,8 +14,8 @@ export interface IdentityQuestion {
   readonly file?: string;
   /** Directories to find bases of profiles in. */
   readonly profiles: readonly string[];
-  readonly source: { readonly image: OpenImage; readonly disk: Disk };
-  readonly target: { readonly image: OpenImage; readonly disk: Disk };
+  readonly source: { readonly image: SourceImage; readonly disk: Disk };
+  readonly target: { readonly image: SourceImage; readonly disk: Disk };
 }
 
 export interface ExpectedIdentity {

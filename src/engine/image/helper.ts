@@ -45,7 +45,12 @@ exit $?`;
 
 /** @throws MissingToolError; ImageToolError when it cannot be started at all. */
 export async function startHelper(tool: ToolName, args: readonly string[], folder: string): Promise<Helper> {
-  const [setpriv, path] = [await findTool('setpriv'), await findTool(tool)];
+  return startProgram(tool, await findTool(tool), args, folder);
+}
+
+/** The same with the path of the program; `tool` is its name for messages. */
+export async function startProgram(tool: string, path: string, args: readonly string[], folder: string): Promise<Helper> {
+  const setpriv = await findTool('setpriv');
   const kept = ['/bin/sh', '-c', keeper, tool, String(process.pid), path, ...args];
   const child = spawn(setpriv, ['--pdeathsig', 'TERM', '--', ...kept], {
     cwd: folder,

@@ -1,7 +1,7 @@
 /** Which disk this is: what a careful person compares before overwriting it. From sysfs and udev's database. */
 
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { examineContainer } from './container.ts';
 import type { ImageSource } from './contract.ts';
 import { formatForName } from './create.ts';
@@ -13,7 +13,7 @@ import { parseSpec } from './spec.ts';
 export interface ImageIdentity {
   /** As the user named it: a path, a URI, a part of one. */
   readonly path: string;
-  readonly kind: 'file' | 'block' | 'nbd';
+  readonly kind: 'file' | 'block' | 'nbd' | 'archive';
   /** Of a file that is no raw image. */
   readonly format?: DiskFormat;
   /** Bytes. */
@@ -36,6 +36,7 @@ export async function imageIdentity(path: string, size: number, sectorSize: numb
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !base.path.startsWith('/dev/')) return undefined;
     throw new ImageIoError(path, 'examine', { cause });
   });
+  if (stats !== undefined && (await looksLikeArchive(base.path))) return { path, kind: 'archive', size, sectorSize };
   if (stats?.isBlockDevice() !== true) {
     const format = stats === undefined ? formatForName(base.path) : ((await examineContainer(base.path)).format ?? 'raw');
     return { path, kind: 'file', ...(format === 'raw' ? {} : { format }), size, sectorSize };
@@ -55,6 +56,28 @@ export async function imageIdentity(path: string, size: number, sectorSize: numb
     ...(wwn === undefined ? {} : { wwn }),
   };
 }
+
+/** An OCI layout in a directory, or a tar file (POSIX ustar and pax). What it holds shows when it is opened. @throws ImageIoError */
+export async function looksLikeArchive(path: string): Promise<boolean> {
+  try {
+    const stats = await stat(path);
+    if (stats.isDirectory()) return (await readdir(path)).includes('oci-layout');
+    if (!stats.isFile()) return false;
+    const file = await open(path);
+    try {
+      const magic = Buffer.alloc(USTAR.length);
+      await file.read(magic, 0, magic.length, USTAR_AT);
+      return magic.toString('latin1') === USTAR;
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw new ImageIoError(path, 'examine', { cause });
+  }
+}
+
+const USTAR = 'ustar';
+const USTAR_AT = 257;
 
 async function firstText(paths: readonly string[]): Promise<string | undefined> {
   for (const path of paths) {

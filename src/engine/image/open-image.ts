@@ -1,5 +1,5 @@
 /** An image that was opened as a source or a target, whatever it is kept in: a file, a device, a container format, a server. */
-import type { ImageTarget } from './contract.ts';
+import type { ImageSource, ImageTarget } from './contract.ts';
 
 export type OpenMode = 'read' | 'write';
 
@@ -15,3 +15,6 @@ export interface OpenImage extends ImageTarget {
   /** Asks the kernel to read the partition table again; only where there is a kernel to ask. False when a partition is in use. */
   rereadTable?(): Promise<boolean>;
 }
+
+/** What a source needs to be able to do. */
+export type SourceImage = ImageSource & Pick<OpenImage, 'notes' | 'readBack' | 'openWindow'>;

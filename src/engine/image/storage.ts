@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { type Container, examineContainer } from './container.ts';
 import { blockNodes, type DeviceNode, loopBackingNode, nodeOf, parentOf } from './devices.ts';
 import { ImageIoError } from './errors.ts';
+import { looksLikeArchive } from './identity.ts';
 import { devicesOf, type MountEntry, mountOf, readMounts } from './mounts.ts';
 import { parseSpec } from './spec.ts';
 import { listOptional } from './sysfs.ts';
@@ -84,7 +85,7 @@ export async function filesOf(path: string): Promise<Pick<Container, 'files' | '
   const stats = await stat(path).catch((cause) => {
     throw new ImageIoError(path, 'examine', { cause });
   });
-  if (!stats.isFile()) return { files: [path], backing: [] };
+  if (!stats.isFile() || (await looksLikeArchive(path))) return { files: [path], backing: [] };
   const { files, backing } = await examineContainer(path);
   return { files: [path, ...files.slice(1)], backing };
 }

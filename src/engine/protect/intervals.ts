@@ -65,6 +65,19 @@ export class IntervalSet {
     return first !== undefined && first.offset <= range.offset && first.offset + first.length >= range.offset + range.length;
   }
 
+  /** What of each range lies in `range`, in ascending order. Begins after O(log n). */
+  *within(range: ByteRange): IterableIterator<ByteRange> {
+    const stop = range.offset + range.length;
+    const edges = PackedEdges.near(this.#packed, range.offset);
+    while (edges.edge < stop) {
+      const start = Math.max(edges.edge, range.offset);
+      edges.advance();
+      const length = Math.min(edges.edge, stop) - start;
+      if (length > 0) yield { offset: start, length };
+      edges.advance();
+    }
+  }
+
   union(other: IntervalSet): IntervalSet {
     return combine(this.#packed, other.#packed, (a, b) => a || b);
   }

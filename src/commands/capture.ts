@@ -1,0 +1,132 @@
+import { Args, Flags } from '@oclif/core';
+import { ExitCode, UsageError } from '../engine/errors.ts';
+import { BaseCommand, progressFlag } from '../ui/base-command.ts';
+import { kindChoice, kindFlags, kindOverrides, sourceArgument } from '../ui/flags.ts';
+import { parseSize } from '../ui/format.ts';
+
+export default class Capture extends BaseCommand {
+  static override summary = 'Put what a disk holds into an archive.';
+  static override description =
+    'Reads the parts of SOURCE as "doppel clone" does, and writes them, compressed, to a new ARCHIVE: a directory, a tar file when its ' +
+    'name ends with .tar, or standard output for -. The archive is an OCI image layout, see docs/archive.md. A profile on SOURCE is not ' +
+    'captured.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> /dev/sda golden.tar',
+    '<%= config.bin %> <%= command.id %> server.img golden --level 9',
+    '<%= config.bin %> <%= command.id %> /dev/sda - | ssh store "cat > golden.tar"',
+  ];
+  static override args = {
+    source: sourceArgument,
+    archive: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'Directory, tar file (NAME.tar), or - for standard output.',
+    }),
+  };
+  static override flags = {
+    ...kindFlags,
+    exact: Flags.boolean({ summary: 'Capture every byte, also unused ones and those between partitions.', helpGroup: 'COPY' }),
+    'allow-inconsistent': Flags.boolean({
+      summary: 'Capture a source that is in use, every byte as it happens to be.',
+      helpGroup: 'COPY',
+    }),
+    level: Flags.integer({ min: 1, max: 19, default: 3, summary: 'How hard to compress, as zstd counts.', helpGroup: 'ARCHIVE' }),
+    'segment-size': Flags.string({
+      summary:
+        'Bytes of the disk that are compressed together: a power of two from 1M to 64M. [default: 8M, more for very large disks]',
+      helpValue: 'SIZE',
+      helpGroup: 'ARCHIVE',
+    }),
+    codec: Flags.option({
+      options: ['libzstd', 'node', 'zstd-codec'] as const,
+      summary: 'Which implementation compresses; the fastest that is there unless given.',
+      helpGroup: 'ARCHIVE',
+    })(),
+    'on-read-error': Flags.option({
+      options: ['fail', 'zero'] as const,
+      default: 'fail' as const,
+      summary: `What becomes of sectors that cannot be read: give up, or make them zeros. Exit ${ExitCode.io} if there were any.`,
+      helpGroup: 'FAULTS',
+    })(),
+    'source-map': Flags.string({
+      summary: 'Map file of ddrescue for the source: what it does not call finished counts as unreadable.',
+      helpValue: 'FILE',
+      helpGroup: 'FAULTS',
+    }),
+    ...progressFlag,
+  };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(Capture);
+    const [{ planCapture }, { executeCapture }, { Zstd }, view] = await Promise.all([
+      import('../engine/duplicate/capture-plan.ts'),
+      import('../engine/duplicate/capture.ts'),
+      import('../engine/archive/zstd.ts'),
+      import('../ui/capture-view.ts'),
+    ]);
+    const piped = args.archive === '-';
+    if (piped) refusePipe(flags.json);
+    const zstd = flags.codec === undefined ? Zstd.usual() : Zstd.open(flags.codec);
+    if (zstd === undefined) throw noCodec(flags.codec);
+    const segmentSize = flags['segment-size'] === undefined ? undefined : segmentSizeOf(flags['segment-size']);
+    const request = {
+      source: args.source,
+      kinds: kindChoice(flags),
+      kindOverrides: kindOverrides(flags.kind),
+      exact: flags.exact,
+      allowInconsistent: flags['allow-inconsistent'],
+      readErrors: flags['on-read-error'],
+      ...(flags['source-map'] === undefined ? {} : { sourceMap: flags['source-map'] }),
+      ...(segmentSize === undefined ? {} : { segmentSize }),
+    };
+    const result = await this.work(flags, async (run) => {
+      const plan = await planCapture(request, run);
+      for (const message of plan.warnings) run.onEvent({ type: 'warning', message });
+      const sink = await sinkFor(args.archive);
+      return { plan, ...(await executeCapture(plan, sink, { zstd, level: flags.level, ...view.described(plan) }, run)) };
+    });
+    if (piped) process.stderr.write(view.captureText(args.archive, result));
+    else this.show(flags, view.captureDocument(args.archive, result), view.captureText(args.archive, result));
+    if (result.unreadable.length > 0) this.exit(ExitCode.io);
+  }
+}
+
+async function sinkFor(archive: string) {
+  const [{ DirectorySink }, { TarSink }] = await Promise.all([
+    import('../engine/archive/directory.ts'),
+    import('../engine/archive/tar-sink.ts'),
+  ]);
+  if (archive === '-') return TarSink.toStream('standard output', process.stdout);
+  return archive.endsWith('.tar') ? TarSink.toFile(archive) : DirectorySink.create(archive);
+}
+
+function refusePipe(json: boolean): void {
+  if (json) {
+    throw new UsageError('--json writes to standard output, and so does the archive', {
+      code: 'OUTPUT_TAKEN',
+      todo: 'Leave --json away, or name a file.',
+    });
+  }
+  if (process.stdout.isTTY) {
+    throw new UsageError('an archive is not written to a terminal', {
+      code: 'OUTPUT_IS_TERMINAL',
+      todo: 'Send it somewhere: doppel capture SOURCE - | ssh HOST "cat > golden.tar", or name a file.',
+    });
+  }
+}
+
+function noCodec(codec: string | undefined): UsageError {
+  return new UsageError(`${codec} is not there`, {
+    code: 'NO_CODEC',
+    todo: 'libzstd comes with the package libzstd1 (Debian) or libzstd (RPM), "node" with Node.js 22.15. Leave --codec away.',
+  });
+}
+
+function segmentSizeOf(text: string): number {
+  const size = parseSize(text);
+  if (size !== undefined && size >= 1 << 20 && size <= 64 << 20 && Number.isInteger(Math.log2(size))) return size;
+  throw new UsageError(`--segment-size "${text}" is not understood`, {
+    code: 'BAD_SEGMENT_SIZE',
+    todo: 'Write a power of two from 1M to 64M, as 16M.',
+  });
+}

@@ -1,0 +1,43 @@
+import { Args } from '@oclif/core';
+import { progressFlag, yesFlag } from '../ui/base-command.ts';
+import { cloneFlags } from '../ui/clone-request.ts';
+import { DuplicateCommand } from '../ui/duplicate-command.ts';
+
+/** What a source at hand has, and an archive has not. */
+const {
+  exact: _exact,
+  'allow-inconsistent': _use,
+  'on-read-error': _errors,
+  'source-map': _source,
+  map: _map,
+  ...flags
+} = cloneFlags;
+
+export default class Restore extends DuplicateCommand {
+  static override summary = 'Put an archive onto a target and make the target itself again.';
+  static override description =
+    'As "doppel clone", with an archive that "doppel capture" made instead of a source. Everything is checked before it is put to ' +
+    'use, and the region of TARGET that holds its profile is never written.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> golden.tar /dev/sdb',
+    '<%= config.bin %> <%= command.id %> golden /dev/sdb --delta',
+    '<%= config.bin %> <%= command.id %> golden --to web-01.img=web-01.yaml --to web-02.img=web-02.yaml --size 20G',
+  ];
+  static override args = {
+    archive: Args.string({ required: true, ignoreStdin: true, description: 'Directory or tar file that "doppel capture" made.' }),
+    target: Args.string({
+      ignoreStdin: true,
+      description: 'What to restore onto; more of them, or all, can be named with --to.',
+    }),
+  };
+  static override flags = { ...yesFlag, ...flags, ...progressFlag };
+
+  async run(): Promise<void> {
+    const { args, flags: given } = await this.parse(Restore);
+    const { openArchive } = await import('../engine/archive/open.ts');
+    // Says what is wrong with it, where a clone would take it for a disk.
+    await (await openArchive(args.archive)).close();
+    const source = { exact: false, 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
+    await this.duplicate(args.archive, args.target, { ...given, ...source });
+  }
+}

@@ -1,0 +1,227 @@
+/** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
+
+import { type Cell, cellAt, cellsOf } from './cells.ts';
+import { ArchiveCorruptError, ArchiveIncompleteError, ArchiveVersionError, NotAnArchiveError } from './errors.ts';
+import { FrameError, readFrame } from './frame.ts';
+import { type ArchivedImage, type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
+import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
+import type { BlobSource } from './store.ts';
+import { contentDigest } from './writer.ts';
+import type { Zstd } from './zstd.ts';
+
+/** Where the content of a cell is, and what it is. */
+export interface Segment {
+  readonly digest: string;
+  /** Bytes of the frame. */
+  readonly size: number;
+  /** BLAKE3 of the content, hexadecimal. */
+  readonly content: string;
+}
+
+/** Bytes of the content of a layout. */
+const LARGEST_LAYOUT = 256 << 20;
+
+export class Archive {
+  readonly name: string;
+  /** Of the one descriptor in its index: it stands for every byte. */
+  readonly digest: string;
+  readonly layout: ArchiveLayout;
+  readonly #source: BlobSource;
+  readonly #zstd: Zstd;
+  /** By image and offset of the cell. */
+  readonly #segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>;
+
+  private constructor(
+    source: BlobSource,
+    zstd: Zstd,
+    digest: string,
+    layout: ArchiveLayout,
+    segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>,
+  ) {
+    this.name = source.name;
+    this.#source = source;
+    this.#zstd = zstd;
+    this.digest = digest;
+    this.layout = layout;
+    this.#segments = segments;
+  }
+
+  /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
+  static async open(source: BlobSource, zstd: Zstd): Promise<Archive> {
+    const top = await topOf(source);
+    const layers = await layersOf(source, top);
+    const [first, ...rest] = layers;
+    if (first?.mediaType !== mediaTypes.layout)
+      throw new NotAnArchiveError(source.name, 'it holds something else than a machine');
+    const layout = await readLayout(source, zstd, first);
+    return new Archive(source, zstd, top.digest, layout, segmentsOf(source.name, layout, rest));
+  }
+
+  /** The segment of a cell with data. */
+  segment({ image, offset }: Cell): Segment {
+    const segment = this.#segments.get(image)?.get(offset);
+    if (segment === undefined) throw new RangeError(`no segment for ${image} at ${offset}`);
+    return segment;
+  }
+
+  cell(image: ArchivedImage, offset: number): Cell {
+    return cellAt(image, this.layout.segmentSize, offset);
+  }
+
+  cells(image: ArchivedImage): Iterable<Cell> {
+    return cellsOf(image, this.layout.segmentSize);
+  }
+
+  /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
+  async content(cell: Cell): Promise<Uint8Array> {
+    const segment = this.segment(cell);
+    return contentOf(this.name, await this.#source.blob(segment), cell, segment, this.#zstd);
+  }
+
+  async close(): Promise<void> {
+    await this.#source.close();
+  }
+}
+
+/** @throws ArchiveCorruptError unless `frame` holds what the cell's data is */
+export async function contentOf(
+  archive: string,
+  frame: Uint8Array,
+  cell: Cell,
+  { digest, content: wanted }: Pick<Segment, 'digest' | 'content'>,
+  zstd: Zstd,
+): Promise<Uint8Array> {
+  const content = await zstd.decompress(frame, cell.length).catch((error: unknown) => {
+    if (error instanceof FrameError) throw new ArchiveCorruptError(archive, blobPath(digest), error.message, error);
+    throw error;
+  });
+  if (contentDigest(content) !== wanted) {
+    throw new ArchiveCorruptError(
+      archive,
+      blobPath(digest),
+      `has other content than is written of ${cell.image} at byte ${cell.offset}`,
+    );
+  }
+  return content;
+}
+
+/** @throws ArchiveCorruptError, ArchiveVersionError */
+export async function readLayout(
+  source: Pick<BlobSource, 'name' | 'blob'>,
+  zstd: Zstd,
+  descriptor: Descriptor,
+): Promise<ArchiveLayout> {
+  const place = blobPath(descriptor.digest);
+  const frame = await source.blob(descriptor);
+  try {
+    const { contentSize } = readFrame(frame);
+    if (contentSize > LARGEST_LAYOUT) throw new LayoutError(`has ${contentSize} bytes, more than any layout has`);
+    return decodeLayout(await zstd.decompress(frame, contentSize));
+  } catch (error) {
+    if (error instanceof LayoutVersionError) throw new ArchiveVersionError(source.name, error.version);
+    if (error instanceof LayoutError || error instanceof FrameError)
+      throw new ArchiveCorruptError(source.name, place, error.message, error);
+    throw error;
+  }
+}
+
+/** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveIoError */
+export async function topOf(source: BlobSource): Promise<Descriptor> {
+  const { manifests } = document(source.name, 'index.json', await source.index(), parseIndex);
+  const [top] = manifests;
+  if (top === undefined || manifests.length > 1) throw new NotAnArchiveError(source.name, `it holds ${manifests.length} images`);
+  return top;
+}
+
+/** Of all manifests, the layout once, before the segments. */
+async function layersOf(source: BlobSource, top: Descriptor): Promise<Descriptor[]> {
+  const manifests =
+    top.mediaType === mediaTypes.index
+      ? document(source.name, blobPath(top.digest), await source.blob(top), parseIndex).manifests
+      : [top];
+  const layers: Descriptor[] = [];
+  let total = manifests.length;
+  for (const [number, descriptor] of manifests.entries()) {
+    const place = blobPath(descriptor.digest);
+    const manifest = document(source.name, place, await source.blob(descriptor), parseManifest);
+    const [layout, ...segments] = manifest.layers;
+    const [, part, of] = /^([1-9]\d*)\/([1-9]\d*)$/.exec(manifest.annotations?.[annotations.part] ?? '') ?? [];
+    if (layout?.mediaType !== mediaTypes.layout || part === undefined)
+      throw new NotAnArchiveError(source.name, 'it holds something else than a machine');
+    total = Number(of);
+    if (total === manifests.length && Number(part) !== number + 1)
+      throw new ArchiveCorruptError(source.name, place, `is part ${part} of ${of} and stands in place ${number + 1}`);
+    if (number === 0) layers.push(layout);
+    else if (layout.digest !== layers[0]?.digest)
+      throw new ArchiveCorruptError(source.name, place, 'has another layout than the first');
+    layers.push(...segments);
+  }
+  if (total !== manifests.length) throw new ArchiveIncompleteError(source.name, manifests.length, total);
+  return layers;
+}
+
+function document<T>(archive: string, place: string, bytes: Uint8Array, parse: (bytes: Uint8Array) => T): T {
+  try {
+    return parse(bytes);
+  } catch (error) {
+    if (error instanceof DocumentError) throw new ArchiveCorruptError(archive, place, error.message, error);
+    throw error;
+  }
+}
+
+/** Every cell with data has its segment, in the order of the cells, and nothing else is there. @throws ArchiveCorruptError */
+function segmentsOf(
+  archive: string,
+  { images, segmentSize }: ArchiveLayout,
+  layers: readonly Descriptor[],
+): ReadonlyMap<string, ReadonlyMap<number, Segment>> {
+  const found = new Map<string, Map<number, Segment>>();
+  let next = 0;
+  for (const image of images) {
+    const segments = new Map<number, Segment>();
+    for (const cell of cellsOf(image, segmentSize)) {
+      const descriptor = layers[next++];
+      const place = `its segment ${next}`;
+      if (descriptor === undefined)
+        throw new ArchiveCorruptError(archive, place, `for ${cell.image} at byte ${cell.offset} is missing`);
+      segments.set(cell.offset, segmentFor(archive, place, cell, descriptor));
+    }
+    found.set(image.name, segments);
+  }
+  if (next < layers.length) throw new ArchiveCorruptError(archive, `its segment ${next + 1}`, 'belongs to no cell');
+  return found;
+}
+
+function segmentFor(
+  archive: string,
+  place: string,
+  cell: Cell,
+  { mediaType, digest, size, annotations: said = {} }: Descriptor,
+): Segment {
+  if (mediaType !== mediaTypes.segment) throw new ArchiveCorruptError(archive, place, `has the media type ${mediaType}`);
+  return {
+    digest,
+    size,
+    content: checkedContent(archive, place, cell, said[annotations.image], said[annotations.offset], said[annotations.content]),
+  };
+}
+
+/** The digest of the content, when what is said of a segment is of this cell. @throws ArchiveCorruptError */
+export function checkedContent(
+  archive: string,
+  place: string,
+  cell: Cell,
+  image: string | undefined,
+  offset: string | undefined,
+  content: string | undefined,
+): string {
+  if (image !== cell.image || offset !== String(cell.offset))
+    throw new ArchiveCorruptError(
+      archive,
+      place,
+      `is of ${image} at byte ${offset} instead of ${cell.image} at byte ${cell.offset}`,
+    );
+  if (content === undefined || !/^[0-9a-f]{64}$/.test(content))
+    throw new ArchiveCorruptError(archive, place, 'has no digest of its content');
+  return content;
+}

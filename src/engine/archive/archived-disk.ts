@@ -1,0 +1,115 @@
+/** An image of an archive as a source. What belongs to nobody reads as zeros. */
+import { type ByteRange, type Extent, end, overlaps, type ReadBack, type Window } from '../image/contract.ts';
+import { ImageIoError } from '../image/errors.ts';
+import type { SourceImage } from '../image/open-image.ts';
+import type { Archive } from './archive.ts';
+import { type Cell, unpacked } from './cells.ts';
+import type { ArchivedImage } from './layout.ts';
+import { openArchiveWindow } from './window.ts';
+
+/** Bytes of content that are kept. */
+const KEPT = 64 << 20;
+
+interface Held {
+  readonly cell: Cell;
+  readonly content: Promise<Uint8Array>;
+}
+
+export class ArchivedDisk implements SourceImage {
+  readonly notes: readonly string[] = [];
+  readonly name: string;
+  readonly size: number;
+  readonly sectorSize: number;
+  readonly physicalSectorSize: number;
+  readonly #archive: Archive;
+  readonly #image: ArchivedImage;
+  /** By the offset of the cell; the one that was used last is the last to go. */
+  readonly #held = new Map<number, Held>();
+
+  constructor(archive: Archive, image: ArchivedImage) {
+    this.name = archive.name;
+    this.size = image.size;
+    this.sectorSize = image.sectorSize;
+    this.physicalSectorSize = image.sectorSize;
+    this.#archive = archive;
+    this.#image = image;
+  }
+
+  async *extents(): AsyncGenerator<Extent, void, void> {
+    let at = 0;
+    for (const extent of inOrder(this.#image)) {
+      if (extent.offset > at) yield { offset: at, length: extent.offset - at, state: 'unused' };
+      yield extent;
+      at = end(extent);
+    }
+    if (at < this.size) yield { offset: at, length: this.size - at, state: 'unused' };
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<void> {
+    const wanted = { offset, length: into.length };
+    if (offset < 0 || end(wanted) > this.size) {
+      throw new ImageIoError(this.name, 'read', { ...wanted, detail: `the image has ${this.size} bytes` });
+    }
+    into.fill(0);
+    const { segmentSize } = this.#archive.layout;
+    for (let at = Math.floor(offset / segmentSize) * segmentSize; at < end(wanted); at += segmentSize) {
+      if (!this.#image.data.touches(clipped(wanted, at, segmentSize))) continue;
+      const { cell, content } = this.#hold(at);
+      for (const { range, bytes } of unpacked(cell, await content)) {
+        if (!overlaps(range, wanted)) continue;
+        const start = Math.max(range.offset, offset);
+        const stop = Math.min(end(range), end(wanted));
+        into.set(bytes.subarray(start - range.offset, stop - range.offset), start - offset);
+      }
+    }
+  }
+
+  /** What is in an archive has been checked already. */
+  async readBack(): Promise<ReadBack> {
+    return { bypass: 'none', read: (into, offset) => this.read(into, offset), close: async () => {} };
+  }
+
+  openWindow(range: ByteRange, { readOnly }: { readonly readOnly: boolean }): Promise<Window> {
+    if (!readOnly) return Promise.reject(new TypeError('nothing is written to an archive'));
+    return openArchiveWindow(this.#archive.name, this.#image.name, range);
+  }
+
+  async close(): Promise<void> {
+    await this.#archive.close();
+  }
+
+  #hold(offset: number): Held {
+    const held = this.#held.get(offset) ?? this.#fetch(offset);
+    this.#held.delete(offset);
+    this.#held.set(offset, held);
+    const most = Math.max(2, Math.floor(KEPT / this.#archive.layout.segmentSize));
+    for (const [old] of this.#held) {
+      if (this.#held.size <= most) break;
+      this.#held.delete(old);
+    }
+    return held;
+  }
+
+  #fetch(offset: number): Held {
+    const cell = this.#archive.cell(this.#image, offset);
+    const content = this.#archive.content(cell);
+    // Whoever reads it is told.
+    content.catch(() => this.#held.delete(offset));
+    return { cell, content };
+  }
+}
+
+function clipped({ offset, length }: ByteRange, cell: number, segmentSize: number): ByteRange {
+  const start = Math.max(offset, cell);
+  return { offset: start, length: Math.min(offset + length, cell + segmentSize) - start };
+}
+
+function* inOrder({ data, zero }: ArchivedImage): Generator<Extent, void, void> {
+  const zeros = zero[Symbol.iterator]();
+  let next = zeros.next();
+  for (const range of data) {
+    for (; next.done !== true && next.value.offset < range.offset; next = zeros.next()) yield { ...next.value, state: 'zero' };
+    yield { ...range, state: 'data' };
+  }
+  for (; next.done !== true; next = zeros.next()) yield { ...next.value, state: 'zero' };
+}

@@ -1,0 +1,124 @@
+/** An OCI image layout in a directory. */
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { syncFileSystem } from '../native/libc.ts';
+import { ArchiveCorruptError, ArchiveExistsError, ArchiveIoError } from './errors.ts';
+import { blobPath, type Descriptor, layoutFile } from './oci.ts';
+import type { BlobSink, BlobSource } from './store.ts';
+import { checkDigest, checkSize } from './verified.ts';
+
+const BLOBS = 'blobs/sha256';
+/** What is being written has another name. */
+const UNFINISHED = '.doppel-part';
+
+export class DirectorySource implements BlobSource {
+  readonly name: string;
+
+  constructor(path: string) {
+    this.name = path;
+  }
+
+  layoutFile(): Promise<Uint8Array> {
+    return this.#whole('oci-layout');
+  }
+
+  index(): Promise<Uint8Array> {
+    return this.#whole('index.json');
+  }
+
+  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
+    const path = blobPath(descriptor.digest);
+    const file = await this.#opened(path);
+    try {
+      checkSize(this.name, descriptor, (await file.stat()).size);
+      const bytes = await file.readFile();
+      checkSize(this.name, descriptor, bytes.length);
+      checkDigest(this.name, descriptor.digest, bytes);
+      return bytes;
+    } catch (error) {
+      throw this.#failed(path, error);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async close(): Promise<void> {}
+
+  async #whole(path: string): Promise<Uint8Array> {
+    return readFile(join(this.name, path)).catch((error: unknown) => {
+      throw this.#failed(path, error);
+    });
+  }
+
+  async #opened(path: string): Promise<FileHandle> {
+    return open(join(this.name, path)).catch((error: unknown) => {
+      throw this.#failed(path, error);
+    });
+  }
+
+  #failed(path: string, error: unknown): unknown {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return new ArchiveCorruptError(this.name, path, 'is missing', error);
+    return code?.startsWith('E') ? new ArchiveIoError(this.name, `reading ${path} of`, error) : error;
+  }
+}
+
+export class DirectorySink implements BlobSink {
+  readonly name: string;
+
+  private constructor(path: string) {
+    this.name = path;
+  }
+
+  /** A directory that is not there yet, is empty, or holds what a run left that was interrupted. @throws ArchiveExistsError, ArchiveIoError */
+  static async create(path: string): Promise<DirectorySink> {
+    try {
+      await mkdir(path, { recursive: true });
+      const names = await readdir(path);
+      if (names.length > 0 && (names.includes('index.json') || !names.includes('oci-layout'))) throw new ArchiveExistsError(path);
+      await writeFile(join(path, 'oci-layout'), layoutFile);
+      await mkdir(join(path, BLOBS), { recursive: true });
+      return new DirectorySink(path);
+    } catch (error) {
+      throw error instanceof ArchiveExistsError ? error : new ArchiveIoError(path, 'making', error);
+    }
+  }
+
+  async put(digest: string, bytes: Uint8Array): Promise<void> {
+    await this.#write(blobPath(digest), bytes);
+  }
+
+  async finish(index: Uint8Array): Promise<void> {
+    await this.#sync();
+    await this.#write('index.json', index);
+    await this.#sync();
+  }
+
+  /** Without an index nobody takes it for an archive, and the next run goes on in it. */
+  async abort(): Promise<void> {
+    await rm(join(this.name, 'index.json'), { force: true }).catch(() => {});
+  }
+
+  async #write(path: string, bytes: Uint8Array): Promise<void> {
+    const place = join(this.name, path);
+    try {
+      await writeFile(place + UNFINISHED, bytes);
+      await rename(place + UNFINISHED, place);
+    } catch (error) {
+      throw new ArchiveIoError(this.name, `writing ${path} of`, error);
+    }
+  }
+
+  async #sync(): Promise<void> {
+    try {
+      const folder = await open(this.name);
+      try {
+        await syncFileSystem(folder.fd);
+      } finally {
+        await folder.close();
+      }
+    } catch (error) {
+      throw new ArchiveIoError(this.name, 'flushing', error);
+    }
+  }
+}

@@ -1,0 +1,68 @@
+/** What can be wrong with an archive. Offsets and lengths are bytes. */
+import { CorruptInputError, IoError, RefusedError } from '../errors.ts';
+
+/** Something in an archive is not as its format says; `place` is the blob, the entry or the document. */
+export class ArchiveCorruptError extends CorruptInputError {
+  constructor(archive: string, place: string, what: string, cause?: unknown) {
+    super(`${archive} is damaged: ${place} ${what}`, {
+      code: 'ARCHIVE_CORRUPT',
+      todo: 'Copy or capture it again; nothing of it was put to use.',
+      data: { archive, place, what },
+      cause,
+    });
+  }
+}
+
+/** A release of doppel that is not written yet made it. */
+export class ArchiveVersionError extends CorruptInputError {
+  constructor(archive: string, version: unknown) {
+    super(`${archive} has version ${JSON.stringify(version)} of the archive format, and this doppel knows version 1`, {
+      code: 'ARCHIVE_VERSION',
+      todo: 'Use a newer doppel.',
+      data: { archive, version },
+    });
+  }
+}
+
+export class NotAnArchiveError extends CorruptInputError {
+  constructor(archive: string, why: string) {
+    super(`${archive} is no archive: ${why}`, {
+      code: 'NOT_AN_ARCHIVE',
+      todo: 'Name a directory or a tar file that "doppel capture" made.',
+      data: { archive, why },
+    });
+  }
+}
+
+/** Some of its manifests are not there, as after a copy of one platform only. */
+export class ArchiveIncompleteError extends CorruptInputError {
+  constructor(archive: string, found: number, total: number) {
+    super(`${archive} has ${found} of the ${total} manifests of its machine`, {
+      code: 'ARCHIVE_INCOMPLETE',
+      todo: 'Copy it with all of them: skopeo copy --all, or oras copy of the whole index.',
+      data: { archive, found, total },
+    });
+  }
+}
+
+export class ArchiveExistsError extends RefusedError {
+  constructor(archive: string) {
+    super(`${archive} exists already`, {
+      code: 'ARCHIVE_EXISTS',
+      todo: 'Remove it, or name another place.',
+      data: { archive },
+    });
+  }
+}
+
+/** The place where an archive is kept, or goes to, fails. */
+export class ArchiveIoError extends IoError {
+  constructor(archive: string, action: string, cause: unknown) {
+    super(`${action} ${archive} failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      code: 'ARCHIVE_IO',
+      todo: 'Check the path, its permissions, and the free space there.',
+      data: { archive, action },
+      cause,
+    });
+  }
+}

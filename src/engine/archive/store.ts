@@ -1,0 +1,25 @@
+/** Where an archive is kept: a directory or a tar file, and later a registry. */
+import type { Descriptor } from './oci.ts';
+
+export interface BlobSource {
+  /** As the user named it. */
+  readonly name: string;
+  /** The content of `oci-layout`. @throws ArchiveCorruptError, ArchiveIoError */
+  layoutFile(): Promise<Uint8Array>;
+  /** The content of `index.json`. @throws ArchiveCorruptError, ArchiveIoError */
+  index(): Promise<Uint8Array>;
+  /** The whole blob; its size and SHA-256 are those of the descriptor. @throws ArchiveCorruptError, ArchiveIoError */
+  blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface BlobSink {
+  readonly name: string;
+  /** Blobs come one after the other, a repeated one again. `attributes` are for whoever reads the blobs as they come. @throws ArchiveIoError */
+  put(digest: string, bytes: Uint8Array, attributes?: Readonly<Record<string, string>>): Promise<void>;
+  /** With the content of `index.json`; returns when all of it is on stable storage. @throws ArchiveIoError */
+  finish(index: Uint8Array): Promise<void>;
+  /** After an error: nothing that could be taken for an archive stays. Never rejects. */
+  abort(): Promise<void>;
+}

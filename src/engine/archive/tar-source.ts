@@ -1,0 +1,106 @@
+/** An OCI image layout in a tar file, read in any order: its entries are found by their headers. */
+import { readSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { ArchiveCorruptError, ArchiveIoError } from './errors.ts';
+import { blobPath, type Descriptor } from './oci.ts';
+import type { BlobSource } from './store.ts';
+import { type TarBytes, tarEntries } from './tar-entries.ts';
+import { checkDigest, checkSize, LARGEST_BLOB } from './verified.ts';
+
+interface Place {
+  readonly offset: number;
+  readonly size: number;
+}
+
+export class TarSource implements BlobSource {
+  readonly name: string;
+  readonly #file: FileHandle;
+  readonly #places: ReadonlyMap<string, Place>;
+
+  private constructor(name: string, file: FileHandle, places: ReadonlyMap<string, Place>) {
+    this.name = name;
+    this.#file = file;
+    this.#places = places;
+  }
+
+  /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveIoError */
+  static async open(path: string): Promise<TarSource> {
+    const failed = (error: unknown): never => {
+      throw (error as NodeJS.ErrnoException).syscall === undefined ? error : new ArchiveIoError(path, 'reading', error);
+    };
+    const file = await open(path).catch(failed);
+    try {
+      const places = new Map<string, Place>();
+      // Of entries with one name the first counts: the others are the same, or not what their name says.
+      for await (const { path: name, offset, size } of tarEntries(path, bytesOf(file.fd, (await file.stat()).size)))
+        if (!places.has(name)) places.set(name, { offset, size });
+      return new TarSource(path, file, places);
+    } catch (error) {
+      await file.close();
+      return failed(error);
+    }
+  }
+
+  layoutFile(): Promise<Uint8Array> {
+    return this.#whole('oci-layout');
+  }
+
+  index(): Promise<Uint8Array> {
+    return this.#whole('index.json');
+  }
+
+  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
+    const path = blobPath(descriptor.digest);
+    const place = this.#place(path);
+    checkSize(this.name, descriptor, place.size);
+    const bytes = await this.#read(path, place);
+    checkDigest(this.name, descriptor.digest, bytes);
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  async #whole(path: string): Promise<Uint8Array> {
+    return this.#read(path, this.#place(path));
+  }
+
+  #place(path: string): Place {
+    const place = this.#places.get(path);
+    if (place === undefined) throw new ArchiveCorruptError(this.name, path, 'is missing');
+    return place;
+  }
+
+  async #read(path: string, { offset, size }: Place): Promise<Uint8Array> {
+    if (size > LARGEST_BLOB) throw new ArchiveCorruptError(this.name, path, `has ${size} bytes, more than any blob has`);
+    const bytes = new Uint8Array(size);
+    for (let at = 0; at < size; ) {
+      const { bytesRead } = await this.#file.read(bytes, at, size - at, offset + at).catch((error: unknown) => {
+        throw new ArchiveIoError(this.name, `reading ${path} of`, error);
+      });
+      if (bytesRead === 0) throw new ArchiveCorruptError(this.name, path, `ends after ${at} of its ${size} bytes`);
+      at += bytesRead;
+    }
+    return bytes;
+  }
+}
+
+/** Synchronous: an archive has thousands of headers, and each is a few bytes. */
+function bytesOf(fd: number, size: number): TarBytes {
+  let offset = 0;
+  return {
+    get offset() {
+      return offset;
+    },
+    async read(into) {
+      const length = offset + into.length > size ? 0 : readSync(fd, into, 0, into.length, offset);
+      offset += length;
+      return length === into.length;
+    },
+    async skip(length) {
+      offset = Math.min(size, offset + length);
+      return offset < size || length === 0;
+    },
+  };
+}

@@ -1,0 +1,131 @@
+/** Writes an archive: the layout, then the segments in their order, then what names them all. See docs/archive.md. */
+import { createRequire } from 'node:module';
+import type { Cell } from './cells.ts';
+import { type ArchiveLayout, encodeLayout } from './layout.ts';
+import { annotations, type Descriptor, LARGEST_DOCUMENT, MOST_LAYERS, mediaTypes, sha256 } from './oci.ts';
+import type { BlobSink } from './store.ts';
+import type { Zstd } from './zstd.ts';
+
+export interface ArchiveWriterOptions {
+  readonly zstd: Zstd;
+  readonly level: number;
+  /** As OCI calls them. */
+  readonly platform: { readonly architecture: string; readonly os: string };
+  /** What other tools show. */
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A segment that can be written in its turn. */
+export interface PackedSegment {
+  readonly digest: string;
+  readonly frame: Uint8Array;
+  readonly attributes: Readonly<Record<'image' | 'offset' | 'content', string>>;
+}
+
+export interface WrittenArchive {
+  /** That of the one descriptor in its index. */
+  readonly digest: string;
+  readonly segments: number;
+  /** Bytes of all blobs. */
+  readonly bytes: number;
+}
+
+type Blake3 = (bytes: Uint8Array) => Buffer;
+let blake3: Blake3 | undefined;
+
+/** Of the content of a segment: hexadecimal. */
+export function contentDigest(content: Uint8Array): string {
+  blake3 ??= createRequire(import.meta.url)('@napi-rs/blake-hash').blake3 as Blake3;
+  return blake3(content).toString('hex');
+}
+
+export class ArchiveWriter {
+  readonly #sink: BlobSink;
+  readonly #options: ArchiveWriterOptions;
+  readonly #layout: Descriptor;
+  readonly #segments: Descriptor[] = [];
+  #bytes = 0;
+
+  private constructor(sink: BlobSink, options: ArchiveWriterOptions, layout: Descriptor) {
+    this.#sink = sink;
+    this.#options = options;
+    this.#layout = layout;
+  }
+
+  /** @throws ArchiveIoError */
+  static async begin(sink: BlobSink, layout: ArchiveLayout, options: ArchiveWriterOptions): Promise<ArchiveWriter> {
+    const frame = await options.zstd.compress(encodeLayout(layout), options.level);
+    const descriptor = { mediaType: mediaTypes.layout, digest: sha256(frame), size: frame.length };
+    const writer = new ArchiveWriter(sink, options, descriptor);
+    await writer.#put(descriptor, frame);
+    return writer;
+  }
+
+  /** May run side by side. `content` are the bytes of the cell's ranges, one behind the other. */
+  async pack({ image, offset }: Cell, content: Uint8Array): Promise<PackedSegment> {
+    const frame = await this.#options.zstd.compress(content, this.#options.level);
+    const digest = `sha256:${Buffer.from(await crypto.subtle.digest('SHA-256', frame as Uint8Array<ArrayBuffer>)).toString('hex')}`;
+    return { digest, frame, attributes: { image, offset: String(offset), content: contentDigest(content) } };
+  }
+
+  /** One after the other, in the order of the cells. @throws ArchiveIoError */
+  async put({ digest, frame, attributes: { image, offset, content } }: PackedSegment): Promise<void> {
+    const descriptor = {
+      mediaType: mediaTypes.segment,
+      digest,
+      size: frame.length,
+      annotations: { [annotations.image]: image, [annotations.offset]: offset, [annotations.content]: content },
+    };
+    this.#segments.push(descriptor);
+    await this.#put(descriptor, frame, { 'DOPPEL.image': image, 'DOPPEL.offset': offset, 'DOPPEL.content': content });
+  }
+
+  /** Returns when all of it is on stable storage. @throws ArchiveIoError */
+  async finish(): Promise<WrittenArchive> {
+    const { platform, labels } = this.#options;
+    const config = await this.#document(mediaTypes.config, {
+      ...platform,
+      config: { Labels: labels },
+      rootfs: { type: 'layers', diff_ids: [] },
+    });
+    const manifests: Descriptor[] = [];
+    const perManifest = MOST_LAYERS - 1;
+    const total = Math.max(1, Math.ceil(this.#segments.length / perManifest));
+    for (let part = 0; part < total; part++) {
+      const layers = [this.#layout, ...this.#segments.slice(part * perManifest, (part + 1) * perManifest)];
+      const manifest = {
+        schemaVersion: 2,
+        mediaType: mediaTypes.manifest,
+        config,
+        layers,
+        annotations: { [annotations.part]: `${part + 1}/${total}` },
+      };
+      manifests.push(await this.#document(mediaTypes.manifest, manifest));
+    }
+    // Tools take the first whose platform is theirs.
+    const other = { architecture: 'unknown', os: 'unknown' };
+    const index = {
+      schemaVersion: 2,
+      mediaType: mediaTypes.index,
+      manifests: manifests.map((manifest, part) => ({ ...manifest, platform: part === 0 ? platform : other })),
+    };
+    const [only] = manifests;
+    const top = total === 1 && only !== undefined ? only : await this.#document(mediaTypes.index, index);
+    const named = { ...top, annotations: { [annotations.tag]: 'latest' } };
+    await this.#sink.finish(Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [named] })));
+    return { digest: top.digest, segments: this.#segments.length, bytes: this.#bytes };
+  }
+
+  async #document(mediaType: string, document: object): Promise<Descriptor> {
+    const bytes = Buffer.from(JSON.stringify(document));
+    if (bytes.length > LARGEST_DOCUMENT) throw new RangeError(`a document of ${bytes.length} bytes`);
+    const descriptor = { mediaType, digest: sha256(bytes), size: bytes.length };
+    await this.#put(descriptor, bytes);
+    return descriptor;
+  }
+
+  async #put({ digest }: Descriptor, bytes: Uint8Array, attributes?: Readonly<Record<string, string>>): Promise<void> {
+    await this.#sink.put(digest, bytes, attributes);
+    this.#bytes += bytes.length;
+  }
+}

@@ -1,0 +1,60 @@
+/** An archive as the source of a clone: what has to be known of it stands in its layout. */
+import type { Archive } from '../archive/archive.ts';
+import { ArchivedDisk } from '../archive/archived-disk.ts';
+import { ArchiveCorruptError } from '../archive/errors.ts';
+import { openArchive } from '../archive/open.ts';
+import type { ByteRange } from '../image/contract.ts';
+import { IntervalSet } from '../protect/intervals.ts';
+import type { Contents } from './contents.ts';
+import { type ArchivedMachine, decodeMachine, MachineError } from './machine.ts';
+import { refuseUnknownParts } from './plan-refusals.ts';
+import type { Source, SourceRequest } from './source.ts';
+
+/** @throws ArchiveCorruptError */
+export function archivedMachine({ name, layout }: Archive): ArchivedMachine {
+  try {
+    return decodeMachine(layout.machine, layout.images, name);
+  } catch (error) {
+    if (error instanceof MachineError) throw new ArchiveCorruptError(name, 'its layout', error.message, error);
+    throw error;
+  }
+}
+
+/** @throws the errors of openArchive */
+export async function withArchivedSource<T>(request: SourceRequest, action: (source: Source) => Promise<T>): Promise<T> {
+  const archive = await openArchive(request.source);
+  try {
+    const { image, disk: captured, contents, loaders, kinds } = archivedMachine(archive);
+    refuseUnknownParts(captured, request.kindOverrides);
+    const parts = captured.parts.map((part) => ({ ...part, kind: request.kindOverrides.get(part.number) ?? part.kind }));
+    const all = IntervalSet.of({ offset: 0, length: image.size });
+    return await action({
+      image: new ArchivedDisk(archive, image),
+      disk: { ...captured, parts },
+      writers: [],
+      allocation: { data: image.data, zero: all.subtract(image.data) },
+      loaders,
+      knownBad: IntervalSet.empty,
+      stamp: archive.digest,
+      past: {},
+      kinds,
+      // The target may have no room for the end of a part.
+      contentsOf: async ({ range }) => cut(contents.get(numberAt(captured.parts, range)), range),
+    });
+  } finally {
+    await archive.close();
+  }
+}
+
+function numberAt(parts: Source['disk']['parts'], { offset }: ByteRange): number {
+  const part = parts.find((each) => each.range.offset === offset);
+  if (part === undefined) throw new RangeError(`no part was captured at ${offset}`);
+  return part.number;
+}
+
+function cut(contents: Contents | undefined, range: ByteRange): Contents {
+  if (contents === undefined) throw new RangeError(`nothing was captured at ${range.offset}`);
+  const place = IntervalSet.of(range);
+  const { data, zero, unused, ...how } = contents;
+  return { ...how, data: data.intersect(place), zero: zero.intersect(place), unused: unused.intersect(place) };
+}

@@ -1,0 +1,72 @@
+/** What `capture` prints when it is done. */
+import type { CaptureResult } from '../engine/duplicate/capture.ts';
+import type { CapturePlan } from '../engine/duplicate/capture-plan.ts';
+import { formatBytes, formatDuration, formatRate, printable } from './format.ts';
+import { style } from './style.ts';
+import { facts, table } from './table.ts';
+
+type Captured = CaptureResult & { readonly plan: CapturePlan };
+
+const columns = [
+  { title: '#', align: 'right' as const },
+  { title: 'Kind' },
+  { title: 'Holds', shrink: true },
+  { title: 'Mounted on', shrink: true },
+  { title: 'Fate' },
+  { title: 'Data', align: 'right' as const },
+];
+
+export function captureText(archive: string, { plan, ...result }: Captured): string {
+  const { source, sourceSystem, parts } = plan;
+  const lost = result.unreadable.reduce((sum, { length }) => sum + length, 0);
+  return [
+    `${archive === '-' ? 'The archive' : archive} holds ${sourceSystem?.hostname ?? source.path}.\n`,
+    ...(lost === 0
+      ? []
+      : [
+          `${style(['red', 'bold'], `It is NOT whole: ${formatBytes(lost)} of ${source.path} could not be read and are zeros in it.`)}\n`,
+        ]),
+    table(
+      columns,
+      parts.map((part) => [
+        part.number === 0 ? '-' : String(part.number),
+        part.kind,
+        part.holds,
+        part.mountPoint ?? '-',
+        part.fate,
+        part.fate === 'captured' ? formatBytes(part.data) : '-',
+      ]),
+    ),
+    parts.map((part) => `${part.number === 0 ? 'Disk' : part.number}: ${printable(part.how)}\n`).join(''),
+    facts([
+      ['Data', `${formatBytes(result.data)} in ${result.segments} segments`],
+      [
+        'Archive',
+        `${formatBytes(result.bytes)} in ${formatDuration(result.seconds)} (${formatRate(result.data / result.seconds)})`,
+      ],
+      ['Codec', result.codec],
+      ['Digest', result.digest],
+    ]),
+    ...plan.notes.map((note) => `Note: ${note}\n`),
+  ].join('\n');
+}
+
+export function captureDocument(archive: string, { plan, ...result }: Captured): object {
+  const { source, sourceSystem, parts, notes, warnings } = plan;
+  return { archive, source, ...(sourceSystem === undefined ? {} : { sourceSystem }), parts, notes, warnings, ...result };
+}
+
+/** What other tools show of an archive. */
+export function described({ sourceSystem }: CapturePlan): {
+  readonly platform: { readonly architecture: string; readonly os: string };
+  readonly labels: Readonly<Record<string, string>>;
+} {
+  const labels = {
+    'vnd.doppel.os': sourceSystem?.os.pretty,
+    'vnd.doppel.host': sourceSystem?.hostname,
+  };
+  return {
+    platform: { architecture: process.arch === 'x64' ? 'amd64' : process.arch, os: 'linux' },
+    labels: Object.fromEntries(Object.entries(labels).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+  };
+}
