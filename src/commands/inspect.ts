@@ -13,7 +13,7 @@ export default class Inspect extends BaseCommand {
     image: Args.string({
       required: true,
       ignoreStdin: true,
-      description: 'Block device, disk image of any format, NBD server, or a part of one (disk.img#2).',
+      description: 'Block device, disk image of any format, NBD server, a part of one (disk.img#2), or an archive.',
     }),
   };
 

@@ -19,6 +19,7 @@ export function inspectionText(inspection: Inspection): string {
         'Image',
         `${image.path} (${describeKind(image)}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated${onDisk(inspection)})`,
       ],
+      ...optional('Digest', inspection.archive),
       ...(inspection.storage?.backing ?? []).map((file) => ['Based on', file] as const),
       ...optional('Model', image.model),
       ...optional('Serial', image.serial),
@@ -171,5 +172,5 @@ function containerDocument({ extended, sectorSize }: PartitionTable): object | u
 
 function describeKind({ kind, format }: Inspection['image']): string {
   if (kind === 'file') return format === undefined ? 'file' : `${format} file`;
-  return kind === 'block' ? 'block device' : 'NBD server';
+  return { archive: 'archive', block: 'block device', nbd: 'NBD server' }[kind];
 }

@@ -12,6 +12,7 @@ import type { Bundle } from '../profile/model.ts';
 import type { Region } from '../protect/region.ts';
 import { allocationOf, type Contents, contentsOf } from './contents.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
+import { isArchive, withSource } from './source.ts';
 import { readStoredProfile } from './stored-profile.ts';
 import { readOnlyWindows } from './system.ts';
 
@@ -32,6 +33,8 @@ export interface ImageStorage {
 
 export interface Inspection {
   readonly image: ImageIdentity;
+  /** Digest, of an archive. */
+  readonly archive?: string;
   /** Of files. */
   readonly storage?: ImageStorage;
   readonly disk: Disk;
@@ -50,8 +53,9 @@ export interface Inspection {
   readonly notes: readonly string[];
 }
 
-/** @throws CorruptInputError for a table that cannot be read, ImageIoError, ForeignFormatError */
+/** @throws CorruptInputError for a table that cannot be read, ImageIoError, ForeignFormatError, the errors of openArchive */
 export async function inspectImage(path: string): Promise<Inspection> {
+  if (await isArchive(path)) return inspectArchive(path);
   const users = (await imageUsers(path)).map(({ what }) => what);
   const image = await openForInspection(path);
   try {
@@ -83,6 +87,27 @@ export async function inspectImage(path: string): Promise<Inspection> {
   } finally {
     await image.close();
   }
+}
+
+function inspectArchive(path: string): Promise<Inspection> {
+  const request = { source: path, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
+  return withSource(request, async ({ image, disk, allocation, contentsOf: contents, stamp = '' }) => {
+    const parts: InspectedPart[] = [];
+    for (const part of disk.parts) {
+      const { how, whole, data, zero } = await contents(part);
+      parts.push({ ...part, how, ...(whole ? {} : { used: data.bytes + zero.bytes }) });
+    }
+    return {
+      image: await imageIdentity(path, disk.size, disk.sectorSize),
+      archive: stamp,
+      disk,
+      parts,
+      allocated: allocation.data.bytes,
+      regions: [],
+      users: [],
+      notes: image.notes,
+    };
+  });
 }
 
 async function storageOf(text: string): Promise<ImageStorage | undefined> {

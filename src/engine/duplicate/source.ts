@@ -106,7 +106,7 @@ export async function withSource<T>(
 }
 
 /** A part of a disk and a server are none. */
-async function isArchive(text: string): Promise<boolean> {
+export async function isArchive(text: string): Promise<boolean> {
   const { base, part } = await parseSpec(text);
   return base.kind === 'path' && part === undefined && (await looksLikeArchive(base.path));
 }
