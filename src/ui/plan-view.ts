@@ -29,18 +29,18 @@ export function planText(plan: ClonePlan, options: { readonly diff: boolean }): 
         'Left alone',
         `${formatBytes(leftAlone(plan))}: unused space, what stays${plan.regions.length === 0 ? '' : ', the profile'}`,
       ],
-      [
-        'Expected',
-        plan.expectedSeconds === undefined
-          ? 'nothing to copy'
-          : `reading alone takes about ${formatDuration(plan.expectedSeconds)}`,
-      ],
+      ...expected(plan),
     ]),
     ...(plan.persona === undefined ? [] : [personaText(plan, options.diff)]),
     ...listOf('Note', plan.notes),
     ...listOf(style('yellow', 'Warning'), plan.warnings),
   ];
   return sections.join('\n');
+}
+
+function expected({ expectedSeconds, copy }: ClonePlan): Facts {
+  if (expectedSeconds !== undefined) return [['Expected', `reading alone takes about ${formatDuration(expectedSeconds)}`]];
+  return copy.bytes === 0 ? [['Expected', 'nothing to copy']] : [];
 }
 
 /** Bytes of the target that the run does not write, tables aside. */

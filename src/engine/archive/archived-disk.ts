@@ -1,11 +1,14 @@
 /** An image of an archive as a source. What belongs to nobody reads as zeros. */
-import { type ByteRange, type Extent, end, overlaps, type ReadBack, type Window } from '../image/contract.ts';
+import { type ByteRange, type Extent, end, type ImageSource, overlaps, type ReadBack, type Window } from '../image/contract.ts';
 import { ImageIoError } from '../image/errors.ts';
 import type { SourceImage } from '../image/open-image.ts';
+import { allSettled } from '../lanes/settled.ts';
+import { IntervalSet } from '../protect/intervals.ts';
 import type { Archive } from './archive.ts';
 import { type Cell, unpacked } from './cells.ts';
 import type { ArchivedImage } from './layout.ts';
 import { openArchiveWindow } from './window.ts';
+import { contentDigest } from './writer.ts';
 
 /** Bytes of content that are kept. */
 const KEPT = 64 << 20;
@@ -62,6 +65,27 @@ export class ArchivedDisk implements SourceImage {
         into.set(bytes.subarray(start - range.offset, stop - range.offset), start - offset);
       }
     }
+  }
+
+  /**
+   * Its data that stands in the same place of another disk, by the digests of whole cells: nothing is fetched for that. `read` reads the
+   * other disk; only cells that touch `wanted` are looked at.
+   */
+  async heldBy(read: ImageSource['read'], wanted: IntervalSet, signal?: AbortSignal): Promise<IntervalSet> {
+    const cells = this.#archive.cells(this.#image)[Symbol.iterator]();
+    const held: ByteRange[] = [];
+    const lane = async (): Promise<void> => {
+      for (let next = cells.next(); next.done !== true; next = cells.next()) {
+        const cell = next.value;
+        signal?.throwIfAborted();
+        if (!cell.ranges.some((range) => wanted.touches(range))) continue;
+        const content = new Uint8Array(cell.length);
+        for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset);
+        if (contentDigest(content) === this.#archive.segment(cell).content) held.push(...cell.ranges);
+      }
+    };
+    await allSettled([lane(), lane()]);
+    return IntervalSet.of(...held);
   }
 
   /** What is in an archive has been checked already. */

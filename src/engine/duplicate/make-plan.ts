@@ -211,7 +211,8 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
   });
   const lost = source.knownBad.intersect(work.copy);
   refuseLost(request, source.disk.name, lost);
-  const rate = await sampleRate(source.image, work.copy.subtract(source.knownBad));
+  // What an archive is asked for is fetched and decompressed: not for a guess.
+  const rate = source.kinds === undefined ? await sampleRate(source.image, work.copy.subtract(source.knownBad)) : undefined;
   const targetIdentity = await imageIdentity(wanted.target, targetDisk.size, targetDisk.sectorSize);
   const preconditions = {
     source: {

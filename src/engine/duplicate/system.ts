@@ -164,25 +164,41 @@ async function findRoot(parts: readonly SystemPart[]): Promise<SystemSearch> {
   const notes: string[] = [];
   const found: { part: SystemPart; system: SystemInfo }[] = [];
   const candidates = parts.filter(({ fs }) => mountable.has(fs?.type ?? ''));
-  // Side by side: each waits for the medium most of the time.
-  const looks = await Promise.allSettled(candidates.map((part) => systemOn(part)));
+  const looks = await settled(candidates, systemOn);
+  const unseen: SystemPart[] = [];
   for (const [index, look] of looks.entries()) {
     const part = candidates[index] as SystemPart;
     if (look.status === 'fulfilled') {
       if (look.value !== undefined) found.push({ part, system: look.value });
     } else {
       if (!(look.reason instanceof DoppelError)) throw look.reason;
+      unseen.push(part);
       notes.push(`${part.label} cannot be looked into: ${look.reason.message}`);
     }
   }
-  const typed = found.find(({ part }) => part.entry !== undefined && kindOf({ entry: part.entry, fs: part.fs }) === 'os');
-  const chosen = typed ?? found[0];
+  const typed = found.find(({ part }) => isTypedRoot(part));
+  // Another system than the one that is meant must not be taken for it.
+  const chosen = typed ?? (unseen.some(isTypedRoot) ? undefined : found[0]);
   if (chosen === undefined) return { notes: [...notes, ...noSystemOn(parts)] };
   for (const { part, system } of found) {
     if (part !== chosen.part)
       notes.push(`${part.label} holds another system (${system.os.pretty}); only the one on ${chosen.part.label} is made itself`);
   }
   return { root: chosen.part, system: chosen.system, notes };
+}
+
+function isTypedRoot({ entry, fs }: SystemPart): boolean {
+  return entry !== undefined && kindOf({ entry, fs }) === 'os';
+}
+
+/** Each waits for the medium most of the time, but a disk may have many parts. */
+const SIDE_BY_SIDE = 4;
+
+async function settled<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<PromiseSettledResult<R>[]> {
+  const results: PromiseSettledResult<R>[] = [];
+  for (let at = 0; at < items.length; at += SIDE_BY_SIDE)
+    results.push(...(await Promise.allSettled(items.slice(at, at + SIDE_BY_SIDE).map(work))));
+  return results;
 }
 
 async function systemOn(part: SystemPart): Promise<SystemInfo | undefined> {

@@ -1,4 +1,5 @@
 /** One target's way through a run: fence, profile, copy, read back, persona, commit. Killed at any instant, it can be finished. */
+import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { DoppelError, RegionChangedError } from '../errors.ts';
 import type { OnEvent } from '../events.ts';
 import type { ByteRange, CacheBypass, GuardedTarget, ImageSource, ReadBack } from '../image/contract.ts';
@@ -84,6 +85,8 @@ export class TargetRun {
   #head: Uint8Array = new Uint8Array(0);
   #durable: DigestLog | undefined;
   #sets: Pick<ClonePlan, 'copy' | 'zero' | 'discard'>;
+  /** Bytes of the copy that were found on the target without asking the source for them. */
+  #same = 0;
 
   constructor(plan: ClonePlan, disk: OpenImage, options: TargetRunOptions) {
     this.plan = plan;
@@ -122,7 +125,9 @@ export class TargetRun {
     if (plan.delta || this.#resumption?.durable !== undefined) this.#medium = await this.#target.readBack();
     // After the fence, which writes where the copy will go.
     this.#holes = (await allocationOf(this.#disk)).zero;
-    this.#sets = { copy: plan.copy, zero: plan.zero.subtract(this.#holes), discard: plan.discard };
+    const held = await this.#held();
+    this.#sets = { copy: plan.copy.subtract(held), zero: plan.zero.subtract(this.#holes), discard: plan.discard };
+    this.#same = held.intersect(plan.copy).bytes;
   }
 
   /** What is to be done, in the order of the disk. */
@@ -176,6 +181,7 @@ export class TargetRun {
     return {
       runId: plan.runId,
       ...sums,
+      same: sums.same + this.#same,
       verified,
       filesChanged,
       unreadable,
@@ -230,6 +236,16 @@ export class TargetRun {
     const options = { targetId: bundle.targetId, replaceTarget: true, replaceDamaged: true };
     const { encodeBundle } = await import('../profile/bundle.ts');
     await writeContainer(regionWriter(this.#disk, region), region, encodeBundle(bundle), options);
+  }
+
+  /** What an archive need not even be asked for. */
+  async #held(): Promise<IntervalSet> {
+    const { plan } = this;
+    const { source, signal } = this.#options;
+    const medium = this.#medium;
+    if (!plan.delta || medium === undefined || !(source instanceof ArchivedDisk)) return IntervalSet.empty;
+    this.#events.phase('compare', 'Comparing what the target holds with the archive');
+    return source.heldBy((into, offset) => medium.read(into, offset), plan.copy, signal);
   }
 
   #checkpointsFor(resumption: Resumption | undefined): Checkpoints {

@@ -1,12 +1,12 @@
 /** A qemu-nbd of our own that serves one disk on a private socket. It ends with its last connection, and with us. */
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ImageIoError } from './errors.ts';
 import type { DiskFormat } from './format.ts';
 import { type Helper, privateFolder, startHelper } from './helper.ts';
 import { endLease } from './leased-folder.ts';
 
 export interface ServeOptions {
-  /** Absolute path of a regular file, or with `device` of a block device. */
+  /** Path of a regular file, or with `device` of a block device. */
   readonly path: string;
   /** As the user named the image; for messages. */
   readonly name: string;
@@ -37,7 +37,8 @@ export function serveDisk({ path, name, format, readOnly, evenInUse, scratch, de
   const image = {
     driver: format,
     'file.driver': device === true ? 'host_device' : 'file',
-    'file.filename': path,
+    // It runs elsewhere.
+    'file.filename': resolve(path),
     ...(evenInUse === true ? { 'force-share': 'on' } : {}),
   };
   return serveNode({ name, readOnly, image, more: () => Promise.resolve(scratch === true ? ['--snapshot'] : []) });

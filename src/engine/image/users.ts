@@ -93,9 +93,11 @@ async function usersOf(node: DeviceNode, kernel: Kernel): Promise<ImageUser[]> {
       ...(await locksOn(each, kernel)),
     );
   }
+  // Asked for first: a window of another doppel may be gone a moment later, and its number may be another's.
+  const writes = block !== undefined && !isReadOnly(block);
   if (found.length === 0 && block !== undefined && (await isClaimed(node.path))) {
     const what = `${node.path} is held by somebody who does not show (a mount in another namespace, or a program)`;
-    found.push({ kind: 'holder', writes: !isReadOnly(block), what });
+    found.push({ kind: 'holder', writes, what });
   }
   return found;
 }
@@ -129,6 +131,7 @@ async function loopsOver(node: DeviceNode, kernel: Kernel): Promise<ImageUser[]>
   for (const { name } of kernel.loops.filter(({ backing }) => backing.id === node.id)) {
     for (const loop of await existingNodes([`/dev/${name}`])) {
       const above = await usersOf(loop, kernel);
+      if ((await loopBackingNode(name))?.id !== node.id) continue;
       const writes = above.some((user) => user.writes);
       found.push({ kind: 'loop', writes, what: `${node.path} is attached to ${loop.path}` }, ...above);
     }

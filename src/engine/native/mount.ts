@@ -26,8 +26,8 @@ export interface DetachedMount {
   readonly device: string;
   readonly type: string;
   readonly readOnly: boolean;
-  /** Options of the file system that take no value, as `noload`. */
-  readonly flags: readonly string[];
+  /** Options of the file system, as `noload` or `errors=continue`. */
+  readonly options: readonly string[];
 }
 
 /** The mount was refused; `said` is what the kernel wrote to its context, often nothing. */
@@ -42,13 +42,16 @@ export class MountError extends SystemCallError {
 }
 
 /** Mounts nosuid, nodev, noexec, noatime. Gives a descriptor (O_PATH) of the root directory. @throws MountError */
-export async function mountDetached({ device, type, readOnly, flags }: DetachedMount): Promise<number> {
+export async function mountDetached({ device, type, readOnly, options }: DetachedMount): Promise<number> {
   let context: number | undefined;
   try {
     context = await call('fsopen', SYS_FSOPEN, type, CLOSE_ON_EXEC);
-    for (const flag of [...(readOnly ? ['ro'] : []), ...flags])
-      await call('fsconfig', SYS_FSCONFIG, context, FSCONFIG_SET_FLAG, flag, null, 0);
-    await call('fsconfig', SYS_FSCONFIG, context, FSCONFIG_SET_STRING, 'source', device, 0);
+    for (const option of [`source=${device}`, ...(readOnly ? ['ro'] : []), ...options]) {
+      const equals = option.indexOf('=');
+      if (equals < 0) await call('fsconfig', SYS_FSCONFIG, context, FSCONFIG_SET_FLAG, option, null, 0);
+      else
+        await call('fsconfig', SYS_FSCONFIG, context, FSCONFIG_SET_STRING, option.slice(0, equals), option.slice(equals + 1), 0);
+    }
     await call('fsconfig', SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, null, null, 0);
     const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME;
     return await call('fsmount', SYS_FSMOUNT, context, CLOSE_ON_EXEC, attributes | (readOnly ? MOUNT_ATTR_RDONLY : 0));

@@ -50,7 +50,9 @@ export class ReadOnlyTreeError extends RefusedError {
 /** A file operation inside the target failed. */
 export class TargetFileError extends IoError {
   constructor(action: string, path: string, cause: unknown) {
-    super(`${action} ${path} in the target failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    // Where this process sees the file system says nothing to anybody else.
+    const reason = (cause instanceof Error ? cause.message : String(cause)).replaceAll(/\/proc\/self\/fd\/\d+/g, '');
+    super(`${action} ${path} in the target failed: ${reason}`, {
       code: 'TARGET_FILE_IO',
       todo: 'Check the target device and its free space (dmesg, df), then run again: what is done is skipped.',
       data: { action, path },

@@ -142,6 +142,36 @@ test('--delta of what is there already writes nothing but the tables', async () 
   assert.ok(result.same >= first.result.written);
 });
 
+test('--delta fetches no segment whose data the target has, and of the others only what differs is written', async () => {
+  const target = blank('delta-few.img');
+  await clone(at('golden'), target, { as: 'none' });
+  const { plan } = await capture(source, await DirectorySink.create(at('few-layout')));
+  const place = [...(plan.layout.images[0] as (typeof plan.layout.images)[number]).data.within(parts.app)].at(-1)
+    ?.offset as number;
+  writeInto(target, Buffer.alloc(4096, 1), place);
+  const few = at('few');
+  execFileSync('cp', ['-r', at('golden'), few]);
+  // All segments but the one of that cell are gone.
+  const { layers } = manifestOf(few);
+  const cell = Math.floor(place / MiB) * MiB;
+  for (const { digest, annotations } of layers.slice(1))
+    if (Number(annotations['vnd.doppel.offset']) !== cell) rmSync(join(few, 'blobs', digest.replace(':', '/')), { force: true });
+  const { result } = await clone(few, target, { as: 'none', delta: true });
+  assert.is(result.written + result.zeroed, 4096);
+  assert.ok(bytesOf(target, { offset: place, length: 4096 }).equals(bytesOf(source, { offset: place, length: 4096 })));
+  assert.equal([...filesOf(target, parts.app)], [...filesOf(source, parts.app)]);
+});
+
+interface Layer {
+  readonly digest: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+function manifestOf(archive: string): { readonly layers: readonly Layer[] } {
+  const { manifests } = JSON.parse(readFileSync(join(archive, 'index.json'), 'utf8'));
+  return JSON.parse(readFileSync(join(archive, 'blobs', manifests[0].digest.replace(':', '/')), 'utf8'));
+}
+
 test('a damaged archive is noticed before the commit, and the target does not boot', async () => {
   const bad = at('damaged');
   execFileSync('cp', ['-r', at('golden'), bad]);

@@ -211,6 +211,65 @@ test('what cannot be mounted is refused with the reason of the kernel, and leave
     }),
   ));
 
+test('a file system whose journal is on another device is not mounted: that device is the source’s own', () =>
+  withImages((images) =>
+    withLoops(async (loop) => {
+      const journal = join(images.directory, 'journal.img');
+      run('truncate', '-s', '8M', journal);
+      run('mke2fs', '-q', '-O', 'journal_dev', '-b', '1024', journal);
+      const journalDevice = loop(journal);
+      run('tune2fs', '-O', '^has_journal', images.root);
+      run('tune2fs', '-J', `device=${journalDevice}`, images.root);
+      const before = readFileSync(journal);
+      for (const readOnly of [true, false]) {
+        const request = { root: { device: loop(images.root), type: 'ext4' }, mounts: [], readOnly };
+        const error = await openMountedSystem(request).catch((reason: unknown) => reason);
+        assert.instance(error, UnsupportedFileSystemError);
+        assert.match((error as Error).message, /journal is on another device/);
+      }
+      assert.ok(readFileSync(journal).equals(before));
+    }),
+  ));
+
+test('a file system that says to panic because of errors does not do so here', () =>
+  withImages((images) =>
+    withLoops(async (loop) => {
+      run('tune2fs', '-e', 'panic', images.root);
+      const device = loop(images.root);
+      const tree = await openMountedSystem({ root: { device, type: 'ext4' }, mounts: [], readOnly: false });
+      await using(tree, async () => {
+        const options = readFileSync(`/proc/fs/ext4/${device.slice('/dev/'.length)}/options`, 'utf8');
+        assert.match(options, /^errors=remount-ro$/m);
+      });
+    }),
+  ));
+
+test('a mount point may be a link into what another file system holds', () =>
+  withImages(
+    (images) =>
+      withLoops(async (loop) => {
+        const inner = join(images.directory, 'inner.img');
+        run('truncate', '-s', '16M', inner);
+        run('mkfs.ext4', '-q', inner);
+        const [root, data, deep] = [images.root, images.data, inner].map((image) => loop(image)) as [string, string, string];
+        const made = await openMountedSystem({ root: { device: data, type: 'xfs' }, mounts: [], readOnly: false });
+        await using(made, () => made.put('/deep', { type: 'directory', mode: 0o755, uid: 0, gid: 0 }));
+        const tree = await openMountedSystem({
+          root: { device: root, type: 'ext4' },
+          mounts: [
+            { device: deep, type: 'ext4', mountPoint: '/deep' },
+            { device: data, type: 'xfs', mountPoint: '/srv/app' },
+          ],
+          readOnly: true,
+        });
+        await using(tree, async () => {
+          assert.equal(await tree.list('/deep'), ['lost+found']);
+          assert.equal(await tree.list('/srv/app'), ['deep']);
+        });
+      }),
+    (tree) => linkAt(tree, 'deep', '/srv/app/deep'),
+  ));
+
 test('mount points below each other are mounted in their order', () =>
   withImages((images) =>
     withLoops(async (loop) => {

@@ -1,6 +1,7 @@
 /** One file system of a disk, mounted where nobody else sees it, and gone with doppel, however it ends. */
 import { close } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { syncFileSystem } from '../../native/libc.ts';
 import { MountError, mountDetached } from '../../native/mount.ts';
@@ -14,16 +15,22 @@ export interface MountRequest {
   readonly readOnly: boolean;
 }
 
+/** What the file system itself says (tune2fs -e) is meant for its own machine: this one does not panic because of it. */
+const careful = 'errors=remount-ro';
+
 /** Options besides those that every mount has. */
-const flagsByType: Readonly<Record<string, { readonly readOnly: readonly string[]; readonly readWrite: readonly string[] }>> = {
-  ext2: { readOnly: [], readWrite: [] },
+const optionsByType: Readonly<Record<string, { readonly readOnly: readonly string[]; readonly readWrite: readonly string[] }>> = {
+  ext2: { readOnly: [careful], readWrite: [careful] },
   // Without replaying the journal, which would write.
-  ext3: { readOnly: ['noload'], readWrite: [] },
-  ext4: { readOnly: ['noload'], readWrite: [] },
+  ext3: { readOnly: ['noload', careful], readWrite: [careful] },
+  ext4: { readOnly: ['noload', careful], readWrite: [careful] },
   // The source, with the same UUID, may be mounted on this host.
   xfs: { readOnly: ['norecovery', 'nouuid'], readWrite: ['nouuid'] },
   btrfs: { readOnly: [], readWrite: [] },
 };
+
+/** Milliseconds in which somebody who is only asking who uses a device (by opening it exclusively) has let go of it. */
+const PATIENCE = 3000;
 
 export class Mount {
   /** Its root directory, for this process only; links below it lead anywhere, so that who walks there follows none. */
@@ -40,11 +47,15 @@ export class Mount {
 
   /** Must run as root. @throws UnsupportedFileSystemError, MountFailedError */
   static async open({ device, type, readOnly }: MountRequest): Promise<Mount> {
-    const flags = Object.hasOwn(flagsByType, type) ? flagsByType[type] : undefined;
-    if (flags === undefined)
+    const options = Object.hasOwn(optionsByType, type) ? optionsByType[type] : undefined;
+    if (options === undefined)
       throw new UnsupportedFileSystemError(type, device, 'only ext2, ext3, ext4, XFS and btrfs are supported');
+    if (type.startsWith('ext') && (await hasForeignJournal(device)))
+      throw new UnsupportedFileSystemError(type, device, 'its journal is on another device, which would be written to');
     try {
-      const fd = await mountDetached({ device, type, readOnly, flags: readOnly ? flags.readOnly : flags.readWrite });
+      const fd = await patiently(() =>
+        mountDetached({ device, type, readOnly, options: readOnly ? options.readOnly : options.readWrite }),
+      );
       const mount = new Mount(fd);
       if (!readOnly) await mount.#watch();
       return mount;
@@ -81,4 +92,30 @@ export class Mount {
       await promisify(close)(this.#fd);
     }
   }
+}
+
+async function patiently(mount: () => Promise<number>): Promise<number> {
+  const begun = performance.now();
+  for (;;) {
+    try {
+      return await mount();
+    } catch (error) {
+      const busy = error instanceof MountError && error.errnoName === 'EBUSY';
+      if (!busy || performance.now() - begun > PATIENCE) throw error;
+      await setTimeout(50);
+    }
+  }
+}
+
+/** The kernel finds such a journal by the number in the superblock: that of the source's own machine. Fields as in fs/ext4/ext4.h. */
+async function hasForeignJournal(device: string): Promise<boolean> {
+  const superblock = Buffer.alloc(1024);
+  const file = await open(device);
+  try {
+    await file.read(superblock, 0, superblock.length, 1024);
+  } finally {
+    await file.close();
+  }
+  const hasJournal = superblock.readUInt16LE(0x38) === 0xef53 && (superblock.readUInt32LE(0x5c) & 4) !== 0;
+  return hasJournal && (superblock.readUInt32LE(0xe4) !== 0 || superblock.readUInt32LE(0xe0) === 0);
 }

@@ -56,8 +56,18 @@ async function treeOf(request: MountedSystemRequest, mounts: Mount[]): Promise<W
     below.push({ mountPoint: place, tree: await open() });
     tree = new CompositeTree(root, below);
   };
-  for (const part of [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint)))
-    await add(part.mountPoint, () => mounted(part));
+  let waiting = [...request.mounts].sort((a, b) => depth(a.mountPoint) - depth(b.mountPoint));
+  for (let before = -1; waiting.length !== before; ) {
+    before = waiting.length;
+    const next: typeof waiting = [];
+    for (const part of waiting) {
+      // A link may lead to where another one of them is mounted.
+      if (await isDirectory(tree, part.mountPoint)) await add(part.mountPoint, () => mounted(part));
+      else next.push(part);
+    }
+    waiting = next;
+  }
+  for (const { mountPoint } of waiting) await directoryAt(tree, mountPoint);
   const { esp } = request;
   if (esp !== undefined) {
     const device = 'device' in esp ? esp.device : esp.imagePath;
@@ -66,11 +76,14 @@ async function treeOf(request: MountedSystemRequest, mounts: Mount[]): Promise<W
   return tree;
 }
 
+async function isDirectory(tree: WritableTree, path: string): Promise<boolean> {
+  return (await tree.lstat(await tree.realpath(path)))?.type === 'directory';
+}
+
 async function directoryAt(tree: WritableTree, mountPoint: string): Promise<string> {
   const place = await tree.realpath(mountPoint);
   if (place === '/') throw new UnusableFileError(mountPoint, 'leads to the root directory, where nothing can be mounted');
-  if ((await tree.lstat(place))?.type !== 'directory')
-    throw new UnusableFileError(mountPoint, 'is a mount point in fstab and no directory');
+  if (!(await isDirectory(tree, place))) throw new UnusableFileError(mountPoint, 'is a mount point in fstab and no directory');
   return place;
 }
 
