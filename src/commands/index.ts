@@ -1,5 +1,6 @@
 /** The commands of doppel by id, words separated by `:`. */
 import type { Command } from '@oclif/core';
+import ArchiveVerify from './archive/verify.ts';
 import Capture from './capture.ts';
 import Clone from './clone.ts';
 import Inspect from './inspect.ts';
@@ -13,6 +14,7 @@ import Restore from './restore.ts';
 import Verify from './verify.ts';
 
 export const COMMANDS: Record<string, Command.Class> = {
+  'archive:verify': ArchiveVerify,
   capture: Capture,
   clone: Clone,
   inspect: Inspect,

@@ -25,6 +25,7 @@ test('a disk becomes an archive, and a target with a profile becomes itself from
   const inspected = await doppelOk('inspect', golden);
   assert.match(inspected.stdout, /Host +source-01|source-01/);
   assert.match(inspected.stdout, /Digest +sha256:[0-9a-f]{64}/);
+  assert.match((await doppelOk('archive', 'verify', golden)).stdout, /is whole[\s\S]*Digest +sha256:[0-9a-f]{64}/);
   const target = await targetWithProfile(folder);
   const region = { offset: 32_768, length: 1_015_808 };
   const before = hashOf(target, region);
@@ -54,6 +55,7 @@ test('what cannot be is refused with the reason, and leaves nothing', async () =
     ['ARCHIVE_EXISTS', 4, 'capture', source, golden],
     ['BAD_SEGMENT_SIZE', 2, 'capture', source, 'x.tar', '--segment-size', '3M'],
     ['NOT_AN_ARCHIVE', 6, 'restore', source, target, '--as', 'none', '--yes'],
+    ['NOT_AN_ARCHIVE', 6, 'archive', 'verify', source],
     ['NOT_AN_ARCHIVE', 6, 'restore', folder, target, '--as', 'none', '--yes'],
   ] as const) {
     const failure = await doppelFails(...args);

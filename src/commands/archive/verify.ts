@@ -1,0 +1,36 @@
+import { Args } from '@oclif/core';
+import { BaseCommand, progressFlag } from '../../ui/base-command.ts';
+import { formatBytes } from '../../ui/format.ts';
+import { facts } from '../../ui/table.ts';
+
+export default class ArchiveVerify extends BaseCommand {
+  static override summary = 'Read all of an archive, and tell whether it is whole.';
+  static override description = 'Every document, segment and digest is checked. Exit 6, with the place, when something is wrong.';
+  static override examples = ['<%= config.bin %> <%= command.id %> golden.tar'];
+  static override args = {
+    archive: Args.string({ required: true, ignoreStdin: true, description: 'Directory or tar file that "doppel capture" made.' }),
+  };
+  static override flags = { ...progressFlag };
+
+  async run(): Promise<void> {
+    const { args, flags } = await this.parse(ArchiveVerify);
+    const [{ openArchive }, { checkArchive }] = await Promise.all([
+      import('../../engine/archive/open.ts'),
+      import('../../engine/archive/check.ts'),
+    ]);
+    const archive = await openArchive(args.archive);
+    try {
+      const result = await this.work(flags, (run) => checkArchive(archive, run));
+      const text = [
+        `${args.archive} is whole.\n`,
+        facts([
+          ['Data', `${formatBytes(result.data)} in ${result.segments} segments of ${formatBytes(result.stored)}`],
+          ['Digest', result.digest],
+        ]),
+      ].join('\n');
+      this.show(flags, { archive: args.archive, ...result }, text);
+    } finally {
+      await archive.close();
+    }
+  }
+}
