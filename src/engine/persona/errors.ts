@@ -50,8 +50,12 @@ export class ReadOnlyTreeError extends RefusedError {
 /** A file operation inside the target failed. */
 export class TargetFileError extends IoError {
   constructor(action: string, path: string, cause: unknown) {
-    // Where this process sees the file system says nothing to anybody else.
-    const reason = (cause instanceof Error ? cause.message : String(cause)).replaceAll(/\/proc\/self\/fd\/\d+/g, '');
+    const reason = (cause instanceof Error ? cause.message : String(cause))
+      // Where this process sees the file system says nothing to anybody else.
+      .replaceAll(/\/proc\/self\/fd\/\d+/g, '')
+      // What the kernel says of damaged structures, and libuv has no name for.
+      .replace('Unknown system error -74', 'EBADMSG (the file system is damaged)')
+      .replace('Unknown system error -117', 'EUCLEAN (the file system is damaged)');
     super(`${action} ${path} in the target failed: ${reason}`, {
       code: 'TARGET_FILE_IO',
       todo: 'Check the target device and its free space (dmesg, df), then run again: what is done is skipped.',
