@@ -4,7 +4,8 @@
  */
 import { type BigIntStats, closeSync, constants, openSync, readSync } from 'node:fs';
 import type { ByteRange } from '../image/contract.ts';
-import { extentsOfFile, type FileExtent, inodeFlags, SystemCallError, seekData } from '../native/libc.ts';
+import { extentsOfFile, type FileExtent, inodeFlags } from '../native/inode.ts';
+import { SystemCallError, seekData } from '../native/libc.ts';
 import { TargetFileError } from '../persona/errors.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
 

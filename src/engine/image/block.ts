@@ -8,14 +8,12 @@ import { constants, type FileHandle, open } from 'node:fs/promises';
 import {
   blockGeometry,
   discardBlocks,
-  dropCache,
   flushBuffers,
   isReadOnlyDevice,
-  punchHole,
   rereadPartitions,
-  SystemCallError,
   zeroBlocks,
-} from '../native/libc.ts';
+} from '../native/block-device.ts';
+import { dropCache, punchHole, SystemCallError } from '../native/libc.ts';
 import type { Extent } from './contract.ts';
 import { DescriptorImage } from './descriptor-image.ts';
 import { openDirect } from './direct.ts';

@@ -1,7 +1,8 @@
 /** Files and block devices as the kernel identifies them: device numbers, names in sysfs, what is behind a loop device. */
 import { constants, type FileHandle, open, readlink, realpath, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { type LoopBacking, loopBacking, SystemCallError } from '../native/libc.ts';
+import { SystemCallError } from '../native/libc.ts';
+import { type LoopBacking, loopBacking } from '../native/loop-device.ts';
 import { isMissing, listOptional, readOptional } from './sysfs.ts';
 
 /** A regular file or block device; two paths to the same one have the same `id`. */

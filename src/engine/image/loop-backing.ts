@@ -1,6 +1,6 @@
 /** The file behind a loop device: it caches what is written to the device, however it was written there. */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { loopBacking } from '../native/libc.ts';
+import { loopBacking } from '../native/loop-device.ts';
 import { loopBackingNode, nodeOf } from './devices.ts';
 
 export interface BackingFile {

@@ -4,7 +4,9 @@
  * mounted from it meanwhile is unmounted.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { attachLoopDevice, blockGeometry, freeLoopNumber, SystemCallError } from '../native/libc.ts';
+import { blockGeometry } from '../native/block-device.ts';
+import { SystemCallError } from '../native/libc.ts';
+import { attachLoopDevice, freeLoopNumber } from '../native/loop-device.ts';
 import type { ByteRange, Window } from './contract.ts';
 import { ImageIoError } from './errors.ts';
 

@@ -4,7 +4,8 @@
  * the medium. What loop devices below the image cache once more in their backing files is dropped in the same way.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
-import { blockGeometry, dropCache, residentPages } from '../native/libc.ts';
+import { blockGeometry } from '../native/block-device.ts';
+import { dropCache, residentPages } from '../native/libc.ts';
 import { alignedBuffers, isPageAligned, PAGE } from './aligned.ts';
 import { type ByteRange, type CacheBypass, end, type ReadBack } from './contract.ts';
 import { type DeviceNode, existingNodes } from './devices.ts';

@@ -6,20 +6,22 @@ import * as assert from 'uvu/assert';
 import {
   blockGeometry,
   discardBlocks,
-  dropCache,
   isReadOnlyDevice,
-  loopBacking,
+  rereadPartitions,
+  zeroBlocks,
+} from '../../../src/engine/native/block-device.ts';
+import {
+  dropCache,
   mincorePages,
   punchHole,
-  rereadPartitions,
   residentPages,
   SystemCallError,
   seekData,
   seekHole,
   startWriteback,
   tryLock,
-  zeroBlocks,
 } from '../../../src/engine/native/libc.ts';
+import { loopBacking } from '../../../src/engine/native/loop-device.ts';
 import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { memory, sparseFile } from '../image/places.ts';

@@ -1,6 +1,7 @@
 /** Files and directories that chattr(1) has made immutable or append-only: the target's administrator meant its own processes, not us. */
 import { constants, open } from 'node:fs/promises';
-import { inodeFlags, SystemCallError, setInodeFlags } from '../../native/libc.ts';
+import { inodeFlags, setInodeFlags } from '../../native/inode.ts';
+import { SystemCallError } from '../../native/libc.ts';
 
 const FS_IMMUTABLE_FL = 0x10;
 const FS_APPEND_FL = 0x20;
