@@ -96,7 +96,11 @@ async function sinkFor(archive: string) {
     import('../engine/archive/directory.ts'),
     import('../engine/archive/tar-sink.ts'),
   ]);
-  if (archive === '-') return TarSink.toStream('standard output', process.stdout);
+  if (archive === '-') {
+    // Whoever stops reading does not have the archive: that is no quiet end, as it is of a text.
+    process.stdout.removeAllListeners('error');
+    return TarSink.toStream('standard output', process.stdout);
+  }
   return archive.endsWith('.tar') ? TarSink.toFile(archive) : DirectorySink.create(archive);
 }
 

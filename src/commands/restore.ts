@@ -1,4 +1,4 @@
-import { Args } from '@oclif/core';
+import { Args, Flags } from '@oclif/core';
 import { progressFlag, yesFlag } from '../ui/base-command.ts';
 import { cloneFlags } from '../ui/clone-request.ts';
 import { DuplicateCommand } from '../ui/duplicate-command.ts';
@@ -30,14 +30,22 @@ export default class Restore extends DuplicateCommand {
       description: 'What to restore onto; more of them, or all, can be named with --to.',
     }),
   };
-  static override flags = { ...yesFlag, ...flags, ...progressFlag };
+  static override flags = {
+    ...yesFlag,
+    ...flags,
+    exact: Flags.boolean({
+      summary: 'Restore also what stands between partitions, if it was captured with --exact.',
+      helpGroup: 'COPY',
+    }),
+    ...progressFlag,
+  };
 
   async run(): Promise<void> {
     const { args, flags: given } = await this.parse(Restore);
     const { openArchive } = await import('../engine/archive/open.ts');
     // Says what is wrong with it, where a clone would take it for a disk.
     await (await openArchive(args.archive)).close();
-    const source = { exact: false, 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
+    const source = { 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
     await this.duplicate(args.archive, args.target, { ...given, ...source });
   }
 }

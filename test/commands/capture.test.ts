@@ -1,5 +1,5 @@
 /** `doppel capture`, `restore` and `inspect` of archives, as somebody types them. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -45,6 +45,13 @@ test('through a pipe to standard output it is the same archive', async () => {
   execFileSync('sh', ['-c', `${launcher} capture ${source} - > ${join(folder, 'piped.tar')}`], { stdio: 'pipe' });
   execFileSync('cmp', [join(folder, 'piped.tar'), join(folder, 'again.tar')]);
   assert.match(JSON.parse(stdout).digest, /^sha256:/);
+});
+
+test('who stops reading a pipe does not have the archive, and capture says so', () => {
+  const command = `${launcher} capture ${source} - | head -c 1000 > /dev/null; echo \${PIPESTATUS[0]}`;
+  const { stdout, stderr } = spawnSync('bash', ['-c', command], { encoding: 'utf8' });
+  assert.is(stdout, '7\n');
+  assert.match(stderr, 'ARCHIVE_IO');
 });
 
 test('what cannot be is refused with the reason, and leaves nothing', async () => {

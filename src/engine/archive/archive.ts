@@ -1,12 +1,12 @@
 /** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
 
 import { type Cell, cellAt, cellsOf } from './cells.ts';
+import { contentDigest } from './content-digest.ts';
 import { ArchiveCorruptError, ArchiveIncompleteError, ArchiveVersionError, NotAnArchiveError } from './errors.ts';
 import { FrameError, readFrame } from './frame.ts';
 import { type ArchivedImage, type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
 import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
 import type { BlobSource } from './store.ts';
-import { contentDigest } from './writer.ts';
 import type { Zstd } from './zstd.ts';
 
 /** Where the content of a cell is, and what it is. */
@@ -84,7 +84,7 @@ export class Archive {
 }
 
 /** @throws ArchiveCorruptError unless `frame` holds what the cell's data is */
-export async function contentOf(
+async function contentOf(
   archive: string,
   frame: Uint8Array,
   cell: Cell,
@@ -106,11 +106,7 @@ export async function contentOf(
 }
 
 /** @throws ArchiveCorruptError, ArchiveVersionError */
-export async function readLayout(
-  source: Pick<BlobSource, 'name' | 'blob'>,
-  zstd: Zstd,
-  descriptor: Descriptor,
-): Promise<ArchiveLayout> {
+async function readLayout(source: Pick<BlobSource, 'name' | 'blob'>, zstd: Zstd, descriptor: Descriptor): Promise<ArchiveLayout> {
   const place = blobPath(descriptor.digest);
   const frame = await source.blob(descriptor);
   try {
@@ -127,7 +123,7 @@ export async function readLayout(
 
 /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveIoError */
 export async function topOf(source: BlobSource): Promise<Descriptor> {
-  const { manifests } = document(source.name, 'index.json', await source.index(), parseIndex);
+  const { manifests } = document(source.name, 'index.json', await source.document('index.json'), parseIndex);
   const [top] = manifests;
   if (top === undefined || manifests.length > 1) throw new NotAnArchiveError(source.name, `it holds ${manifests.length} images`);
   return top;
@@ -207,7 +203,7 @@ function segmentFor(
 }
 
 /** The digest of the content, when what is said of a segment is of this cell. @throws ArchiveCorruptError */
-export function checkedContent(
+function checkedContent(
   archive: string,
   place: string,
   cell: Cell,

@@ -3,12 +3,12 @@ import { type ByteRange, type Extent, end, type ImageSource, overlaps, type Read
 import { ImageIoError } from '../image/errors.ts';
 import type { SourceImage } from '../image/open-image.ts';
 import { allSettled } from '../lanes/settled.ts';
-import { IntervalSet } from '../protect/intervals.ts';
+import { IntervalBuilder, type IntervalSet } from '../protect/intervals.ts';
 import type { Archive } from './archive.ts';
 import { type Cell, unpacked } from './cells.ts';
+import { contentDigest } from './content-digest.ts';
 import type { ArchivedImage } from './layout.ts';
 import { openArchiveWindow } from './window.ts';
-import { contentDigest } from './writer.ts';
 
 /** Bytes of content that are kept. */
 const KEPT = 64 << 20;
@@ -73,7 +73,7 @@ export class ArchivedDisk implements SourceImage {
    */
   async heldBy(read: ImageSource['read'], wanted: IntervalSet, signal?: AbortSignal): Promise<IntervalSet> {
     const cells = this.#archive.cells(this.#image)[Symbol.iterator]();
-    const held: ByteRange[] = [];
+    const held = new Set<number>();
     const lane = async (): Promise<void> => {
       for (let next = cells.next(); next.done !== true; next = cells.next()) {
         const cell = next.value;
@@ -81,11 +81,15 @@ export class ArchivedDisk implements SourceImage {
         if (!cell.ranges.some((range) => wanted.touches(range))) continue;
         const content = new Uint8Array(cell.length);
         for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset);
-        if (contentDigest(content) === this.#archive.segment(cell).content) held.push(...cell.ranges);
+        if (contentDigest(content) === this.#archive.segment(cell).content) held.add(cell.offset);
       }
     };
     await allSettled([lane(), lane()]);
-    return IntervalSet.of(...held);
+    const found = new IntervalBuilder();
+    for (const { offset, ranges } of this.#archive.cells(this.#image)) {
+      if (held.has(offset)) for (const range of ranges) found.add(range.offset, range.length);
+    }
+    return found.build();
   }
 
   /** What is in an archive has been checked already. */

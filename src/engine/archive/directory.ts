@@ -18,12 +18,10 @@ export class DirectorySource implements BlobSource {
     this.name = path;
   }
 
-  layoutFile(): Promise<Uint8Array> {
-    return this.#whole('oci-layout');
-  }
-
-  index(): Promise<Uint8Array> {
-    return this.#whole('index.json');
+  document(path: string): Promise<Uint8Array> {
+    return readFile(join(this.name, path)).catch((error: unknown) => {
+      throw this.#failed(path, error);
+    });
   }
 
   async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
@@ -44,12 +42,6 @@ export class DirectorySource implements BlobSource {
 
   async close(): Promise<void> {}
 
-  async #whole(path: string): Promise<Uint8Array> {
-    return readFile(join(this.name, path)).catch((error: unknown) => {
-      throw this.#failed(path, error);
-    });
-  }
-
   async #opened(path: string): Promise<FileHandle> {
     return open(join(this.name, path)).catch((error: unknown) => {
       throw this.#failed(path, error);
@@ -65,9 +57,12 @@ export class DirectorySource implements BlobSource {
 
 export class DirectorySink implements BlobSink {
   readonly name: string;
+  /** Opened before anything is written: from then on it knows what could not be. */
+  readonly #folder: FileHandle;
 
-  private constructor(path: string) {
+  private constructor(path: string, folder: FileHandle) {
     this.name = path;
+    this.#folder = folder;
   }
 
   /** A directory that is not there yet, is empty, or holds what a run left that was interrupted. @throws ArchiveExistsError, ArchiveIoError */
@@ -78,7 +73,7 @@ export class DirectorySink implements BlobSink {
       if (names.length > 0 && (names.includes('index.json') || !names.includes('oci-layout'))) throw new ArchiveExistsError(path);
       await writeFile(join(path, 'oci-layout'), layoutFile);
       await mkdir(join(path, BLOBS), { recursive: true });
-      return new DirectorySink(path);
+      return new DirectorySink(path, await open(path));
     } catch (error) {
       throw error instanceof ArchiveExistsError ? error : new ArchiveIoError(path, 'making', error);
     }
@@ -92,11 +87,13 @@ export class DirectorySink implements BlobSink {
     await this.#sync();
     await this.#write('index.json', index);
     await this.#sync();
+    await this.#folder.close();
   }
 
   /** Without an index nobody takes it for an archive, and the next run goes on in it. */
   async abort(): Promise<void> {
     await rm(join(this.name, 'index.json'), { force: true }).catch(() => {});
+    await this.#folder.close().catch(() => {});
   }
 
   async #write(path: string, bytes: Uint8Array): Promise<void> {
@@ -110,15 +107,8 @@ export class DirectorySink implements BlobSink {
   }
 
   async #sync(): Promise<void> {
-    try {
-      const folder = await open(this.name);
-      try {
-        await syncFileSystem(folder.fd);
-      } finally {
-        await folder.close();
-      }
-    } catch (error) {
+    await syncFileSystem(this.#folder.fd).catch((error: unknown) => {
       throw new ArchiveIoError(this.name, 'flushing', error);
-    }
+    });
   }
 }

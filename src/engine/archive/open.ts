@@ -35,7 +35,7 @@ async function openStore(path: string): Promise<BlobSource> {
   });
   const source = stats.isDirectory() ? new DirectorySource(path) : await TarSource.open(path);
   try {
-    checkLayoutFile(await source.layoutFile());
+    checkLayoutFile(await source.document('oci-layout'));
     return source;
   } catch (error) {
     await source.close();

@@ -4,10 +4,8 @@ import type { Descriptor } from './oci.ts';
 export interface BlobSource {
   /** As the user named it. */
   readonly name: string;
-  /** The content of `oci-layout`. @throws ArchiveCorruptError, ArchiveIoError */
-  layoutFile(): Promise<Uint8Array>;
-  /** The content of `index.json`. @throws ArchiveCorruptError, ArchiveIoError */
-  index(): Promise<Uint8Array>;
+  /** What is found by its name. @throws ArchiveCorruptError, ArchiveIoError */
+  document(path: 'oci-layout' | 'index.json'): Promise<Uint8Array>;
   /** The whole blob; its size and SHA-256 are those of the descriptor. @throws ArchiveCorruptError, ArchiveIoError */
   blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array>;
   /** Idempotent. */

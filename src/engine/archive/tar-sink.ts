@@ -33,7 +33,9 @@ export class TarSink implements BlobSink {
     const there = await stat(path).catch(() => undefined);
     if (there !== undefined) throw new ArchiveExistsError(path);
     const unfinished = path + UNFINISHED;
-    const file = await open(unfinished, 'w').catch((error: unknown) => {
+    // What an interrupted run has left, or a link that somebody has laid there, is not written through.
+    await rm(unfinished, { force: true }).catch(() => {});
+    const file = await open(unfinished, 'wx').catch((error: unknown) => {
       throw new ArchiveIoError(path, 'making', error);
     });
     const sink = new TarSink(path, createWriteStream('', { fd: file, flush: true }), unfinished);

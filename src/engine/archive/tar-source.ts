@@ -41,12 +41,8 @@ export class TarSource implements BlobSource {
     }
   }
 
-  layoutFile(): Promise<Uint8Array> {
-    return this.#whole('oci-layout');
-  }
-
-  index(): Promise<Uint8Array> {
-    return this.#whole('index.json');
+  async document(path: string): Promise<Uint8Array> {
+    return this.#read(path, this.#place(path));
   }
 
   async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
@@ -60,10 +56,6 @@ export class TarSource implements BlobSource {
 
   async close(): Promise<void> {
     await this.#file.close();
-  }
-
-  async #whole(path: string): Promise<Uint8Array> {
-    return this.#read(path, this.#place(path));
   }
 
   #place(path: string): Place {

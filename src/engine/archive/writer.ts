@@ -1,6 +1,7 @@
 /** Writes an archive: the layout, then the segments in their order, then what names them all. See docs/archive.md. */
-import { createRequire } from 'node:module';
+
 import type { Cell } from './cells.ts';
+import { contentDigest } from './content-digest.ts';
 import { type ArchiveLayout, encodeLayout } from './layout.ts';
 import { annotations, type Descriptor, LARGEST_DOCUMENT, MOST_LAYERS, mediaTypes, sha256 } from './oci.ts';
 import type { BlobSink } from './store.ts';
@@ -28,15 +29,6 @@ export interface WrittenArchive {
   readonly segments: number;
   /** Bytes of all blobs. */
   readonly bytes: number;
-}
-
-type Blake3 = (bytes: Uint8Array) => Buffer;
-let blake3: Blake3 | undefined;
-
-/** Of the content of a segment: hexadecimal. */
-export function contentDigest(content: Uint8Array): string {
-  blake3 ??= createRequire(import.meta.url)('@napi-rs/blake-hash').blake3 as Blake3;
-  return blake3(content).toString('hex');
 }
 
 export class ArchiveWriter {

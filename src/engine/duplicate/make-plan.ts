@@ -1,5 +1,6 @@
 /** Makes the plans of a clone: looks at the disks, decides, and refuses whatever could lose something. Writes nothing. */
 import { randomUUID } from 'node:crypto';
+import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { ImageExistsError } from '../image/errors.ts';
@@ -212,7 +213,8 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
   const lost = source.knownBad.intersect(work.copy);
   refuseLost(request, source.disk.name, lost);
   // What an archive is asked for is fetched and decompressed: not for a guess.
-  const rate = source.kinds === undefined ? await sampleRate(source.image, work.copy.subtract(source.knownBad)) : undefined;
+  const rate =
+    source.image instanceof ArchivedDisk ? undefined : await sampleRate(source.image, work.copy.subtract(source.knownBad));
   const targetIdentity = await imageIdentity(wanted.target, targetDisk.size, targetDisk.sectorSize);
   const preconditions = {
     source: {

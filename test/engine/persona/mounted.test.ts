@@ -244,16 +244,22 @@ test('a file system that says to panic because of errors does not do so here', (
     }),
   ));
 
+/** Devices: the images, and one more; on the second there is a directory to mount it on. */
+async function threeFileSystems(images: Images, loop: (image: string) => string, mountPoint: string) {
+  const inner = join(images.directory, 'inner.img');
+  run('truncate', '-s', '16M', inner);
+  run('mkfs.ext4', '-q', inner);
+  const [root, data, deep] = [images.root, images.data, inner].map((image) => loop(image)) as [string, string, string];
+  const made = await openMountedSystem({ root: { device: data, type: 'xfs' }, mounts: [], readOnly: false });
+  await using(made, () => made.put(mountPoint, { type: 'directory', mode: 0o755, uid: 0, gid: 0 }));
+  return { root, data, deep };
+}
+
 test('a mount point may be a link into what another file system holds', () =>
   withImages(
     (images) =>
       withLoops(async (loop) => {
-        const inner = join(images.directory, 'inner.img');
-        run('truncate', '-s', '16M', inner);
-        run('mkfs.ext4', '-q', inner);
-        const [root, data, deep] = [images.root, images.data, inner].map((image) => loop(image)) as [string, string, string];
-        const made = await openMountedSystem({ root: { device: data, type: 'xfs' }, mounts: [], readOnly: false });
-        await using(made, () => made.put('/deep', { type: 'directory', mode: 0o755, uid: 0, gid: 0 }));
+        const { root, data, deep } = await threeFileSystems(images, loop, '/deep');
         const tree = await openMountedSystem({
           root: { device: root, type: 'ext4' },
           mounts: [
@@ -273,13 +279,7 @@ test('a mount point may be a link into what another file system holds', () =>
 test('mount points below each other are mounted in their order', () =>
   withImages((images) =>
     withLoops(async (loop) => {
-      const inner = join(images.directory, 'inner.img');
-      run('truncate', '-s', '16M', inner);
-      run('mkfs.ext4', '-q', inner);
-      const [root, data, deep] = [images.root, images.data, inner].map((image) => loop(image)) as [string, string, string];
-      const made = await openMountedSystem({ root: { device: data, type: 'xfs' }, mounts: [], readOnly: false });
-      const directory = { type: 'directory', mode: 0o755, uid: 0, gid: 0 } as const;
-      await using(made, () => made.put('/cache', directory));
+      const { root, data, deep } = await threeFileSystems(images, loop, '/cache');
       const tree = await openMountedSystem({
         root: { device: root, type: 'ext4' },
         mounts: [
