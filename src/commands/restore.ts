@@ -1,4 +1,6 @@
 import { Args, Flags } from '@oclif/core';
+import type { OpenArchive } from '../engine/archive/archive.ts';
+import { UsageError } from '../engine/errors.ts';
 import { progressFlag, yesFlag } from '../ui/base-command.ts';
 import { cloneFlags } from '../ui/clone-request.ts';
 import { DuplicateCommand } from '../ui/duplicate-command.ts';
@@ -21,10 +23,15 @@ export default class Restore extends DuplicateCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %> golden.tar /dev/sdb',
     '<%= config.bin %> <%= command.id %> golden /dev/sdb --delta',
+    'ssh store "cat golden.tar" | <%= config.bin %> <%= command.id %> - /dev/sdb',
     '<%= config.bin %> <%= command.id %> golden --to web-01.img=web-01.yaml --to web-02.img=web-02.yaml --size 20G',
   ];
   static override args = {
-    archive: Args.string({ required: true, ignoreStdin: true, description: 'Directory or tar file that "doppel capture" made.' }),
+    archive: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'Directory or tar file that "doppel capture" made, or - for such a tar on standard input.',
+    }),
     target: Args.string({
       ignoreStdin: true,
       description: 'What to restore onto; more of them, or all, can be named with --to.',
@@ -42,10 +49,29 @@ export default class Restore extends DuplicateCommand {
 
   async run(): Promise<void> {
     const { args, flags: given } = await this.parse(Restore);
-    const { openArchive } = await import('../engine/archive/open.ts');
-    // Says what is wrong with it, where a clone would take it for a disk.
-    await (await openArchive(args.archive)).close();
+    const archive = await (args.archive === '-' ? arriving() : named(args.archive));
     const source = { 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
-    await this.duplicate(args.archive, args.target, { ...given, ...source });
+    await this.duplicate({ source: archive.name, archive }, args.target, { ...given, ...source });
   }
+}
+
+async function named(name: string): Promise<OpenArchive> {
+  const { openArchive } = await import('../engine/archive/open.ts');
+  return openArchive(name);
+}
+
+async function arriving(): Promise<OpenArchive> {
+  if (process.stdin.isTTY) {
+    throw new UsageError('there is no archive on standard input', {
+      code: 'NOTHING_PIPED',
+      todo: 'Pipe one into it: ssh HOST "cat golden.tar" | doppel restore - TARGET, or name a directory or a tar file.',
+    });
+  }
+  const [{ PipedArchive }, { StreamBytes }, { Zstd }] = await Promise.all([
+    import('../engine/archive/piped.ts'),
+    import('../engine/archive/stream-bytes.ts'),
+    import('../engine/archive/zstd.ts'),
+  ]);
+  const name = 'standard input';
+  return PipedArchive.open(name, new StreamBytes(name, process.stdin), { access: {}, zstd: Zstd.usual() });
 }

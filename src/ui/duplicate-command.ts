@@ -1,4 +1,6 @@
 /** What `clone` and `restore` do: plan, ask, carry out, tell. */
+import type { OpenArchive } from '../engine/archive/archive.ts';
+import type { CopyRequest } from '../engine/duplicate/request.ts';
 import { ExitCode } from '../engine/errors.ts';
 import { BaseCommand } from './base-command.ts';
 import { copyRequest, type ParsedFlags, targetRequests } from './clone-request.ts';
@@ -13,7 +15,20 @@ interface RunFlags extends ParsedFlags {
 }
 
 export abstract class DuplicateCommand extends BaseCommand {
-  protected async duplicate(source: string, target: string | undefined, flags: RunFlags): Promise<void> {
+  /** `archive` is the source, where that is one, and is closed. */
+  protected async duplicate(
+    { source, archive }: { readonly source: string; readonly archive?: OpenArchive | undefined },
+    target: string | undefined,
+    flags: RunFlags,
+  ): Promise<void> {
+    try {
+      await this.#duplicate({ ...copyRequest(source, flags), ...(archive === undefined ? {} : { archive }) }, target, flags);
+    } finally {
+      await archive?.close();
+    }
+  }
+
+  async #duplicate(request: CopyRequest, target: string | undefined, flags: RunFlags): Promise<void> {
     const [{ planClones }, { executeClones }, view, results] = await Promise.all([
       import('../engine/duplicate/make-plan.ts'),
       import('../engine/duplicate/execute.ts'),
@@ -21,7 +36,6 @@ export abstract class DuplicateCommand extends BaseCommand {
       import('./result-view.ts'),
     ]);
     const targets = targetRequests(target, flags);
-    const request = copyRequest(source, flags);
     const plans = await this.work(flags, ({ onEvent, signal }) => planClones(request, targets, { onEvent, signal }));
     for (const plan of plans) setTargetState(plan.target.path, 'untouched');
     if (flags['dry-run']) {

@@ -1,13 +1,29 @@
 /** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
 
-import { type Cell, cellAt, cellsOf } from './cells.ts';
+import type { ArchiveAccess } from './access.ts';
+import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveCorruptError, ArchiveIncompleteError, ArchiveVersionError, NotAnArchiveError } from './errors.ts';
 import { FrameError, readFrame } from './frame.ts';
-import { type ArchivedImage, type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
+import { type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
 import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
 import type { BlobSource } from './store.ts';
 import type { Zstd } from './zstd.ts';
+
+/** An archive that is open, be it kept somewhere or still arriving. */
+export interface OpenArchive {
+  /** As the user named it. */
+  readonly name: string;
+  /** Of the one descriptor in its index: it stands for every byte. Not known while it is still arriving. */
+  readonly digest?: string;
+  readonly layout: ArchiveLayout;
+  /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
+  content(cell: Cell): Promise<Uint8Array>;
+  /** When all that is wanted of it was read: makes sure that all of it is right. @throws ArchiveCorruptError, ArchiveIoError */
+  settle(): Promise<void>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
 
 /** Where the content of a cell is, and what it is. */
 export interface Segment {
@@ -18,11 +34,18 @@ export interface Segment {
   readonly content: string;
 }
 
+export interface ArchiveOptions {
+  readonly access: ArchiveAccess;
+  readonly zstd: Zstd;
+}
+
 /** Bytes of the content of a layout. */
 const LARGEST_LAYOUT = 256 << 20;
 
-export class Archive {
+export class Archive implements OpenArchive {
   readonly name: string;
+  /** With which it was opened. */
+  readonly access: ArchiveAccess;
   /** Of the one descriptor in its index: it stands for every byte. */
   readonly digest: string;
   readonly layout: ArchiveLayout;
@@ -33,13 +56,14 @@ export class Archive {
 
   private constructor(
     source: BlobSource,
-    zstd: Zstd,
+    { access, zstd }: ArchiveOptions,
     digest: string,
     layout: ArchiveLayout,
     segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>,
   ) {
     this.name = source.name;
     this.#source = source;
+    this.access = access;
     this.#zstd = zstd;
     this.digest = digest;
     this.layout = layout;
@@ -47,14 +71,14 @@ export class Archive {
   }
 
   /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
-  static async open(source: BlobSource, zstd: Zstd): Promise<Archive> {
+  static async open(source: BlobSource, options: ArchiveOptions): Promise<Archive> {
     const top = await topOf(source);
     const layers = await layersOf(source, top);
     const [first, ...rest] = layers;
     if (first?.mediaType !== mediaTypes.layout)
       throw new NotAnArchiveError(source.name, 'it holds something else than a machine');
-    const layout = await readLayout(source, zstd, first);
-    return new Archive(source, zstd, top.digest, layout, segmentsOf(source.name, layout, rest));
+    const layout = await readLayout(source, options.zstd, first);
+    return new Archive(source, options, top.digest, layout, segmentsOf(source.name, layout, rest));
   }
 
   /** The segment of a cell with data. */
@@ -64,19 +88,14 @@ export class Archive {
     return segment;
   }
 
-  cell(image: ArchivedImage, offset: number): Cell {
-    return cellAt(image, this.layout.segmentSize, offset);
-  }
-
-  cells(image: ArchivedImage): Iterable<Cell> {
-    return cellsOf(image, this.layout.segmentSize);
-  }
-
   /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
   async content(cell: Cell): Promise<Uint8Array> {
     const segment = this.segment(cell);
     return contentOf(this.name, await this.#source.blob(segment), cell, segment, this.#zstd);
   }
+
+  /** Each blob was checked when it was read. */
+  async settle(): Promise<void> {}
 
   async close(): Promise<void> {
     await this.#source.close();
@@ -84,7 +103,7 @@ export class Archive {
 }
 
 /** @throws ArchiveCorruptError unless `frame` holds what the cell's data is */
-async function contentOf(
+export async function contentOf(
   archive: string,
   frame: Uint8Array,
   cell: Cell,
@@ -106,7 +125,11 @@ async function contentOf(
 }
 
 /** @throws ArchiveCorruptError, ArchiveVersionError */
-async function readLayout(source: Pick<BlobSource, 'name' | 'blob'>, zstd: Zstd, descriptor: Descriptor): Promise<ArchiveLayout> {
+export async function readLayout(
+  source: Pick<BlobSource, 'name' | 'blob'>,
+  zstd: Zstd,
+  descriptor: Descriptor,
+): Promise<ArchiveLayout> {
   const place = blobPath(descriptor.digest);
   const frame = await source.blob(descriptor);
   try {
@@ -122,7 +145,7 @@ async function readLayout(source: Pick<BlobSource, 'name' | 'blob'>, zstd: Zstd,
 }
 
 /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveIoError */
-export async function topOf(source: BlobSource): Promise<Descriptor> {
+async function topOf(source: BlobSource): Promise<Descriptor> {
   const { manifests } = document(source.name, 'index.json', await source.document('index.json'), parseIndex);
   const [top] = manifests;
   if (top === undefined || manifests.length > 1) throw new NotAnArchiveError(source.name, `it holds ${manifests.length} images`);

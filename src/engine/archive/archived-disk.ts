@@ -3,9 +3,9 @@ import { type ByteRange, type Extent, end, type ImageSource, overlaps, type Read
 import { ImageIoError } from '../image/errors.ts';
 import type { SourceImage } from '../image/open-image.ts';
 import { allSettled } from '../lanes/settled.ts';
-import { IntervalBuilder, type IntervalSet } from '../protect/intervals.ts';
-import type { Archive } from './archive.ts';
-import { type Cell, unpacked } from './cells.ts';
+import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
+import { Archive, type OpenArchive } from './archive.ts';
+import { type Cell, cellAt, cellsOf, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import type { ArchivedImage } from './layout.ts';
 import { openArchiveWindow } from './window.ts';
@@ -24,12 +24,12 @@ export class ArchivedDisk implements SourceImage {
   readonly size: number;
   readonly sectorSize: number;
   readonly physicalSectorSize: number;
-  readonly #archive: Archive;
+  readonly #archive: OpenArchive;
   readonly #image: ArchivedImage;
   /** By the offset of the cell; the one that was used last is the last to go. */
   readonly #held = new Map<number, Held>();
 
-  constructor(archive: Archive, image: ArchivedImage) {
+  constructor(archive: OpenArchive, image: ArchivedImage) {
     this.name = archive.name;
     this.size = image.size;
     this.sectorSize = image.sectorSize;
@@ -69,10 +69,13 @@ export class ArchivedDisk implements SourceImage {
 
   /**
    * Its data that stands in the same place of another disk, by the digests of whole cells: nothing is fetched for that. `read` reads the
-   * other disk; only cells that touch `wanted` are looked at.
+   * other disk; only cells that touch `wanted` are looked at. Nothing while the archive is still arriving.
    */
   async heldBy(read: ImageSource['read'], wanted: IntervalSet, signal?: AbortSignal): Promise<IntervalSet> {
-    const cells = this.#archive.cells(this.#image)[Symbol.iterator]();
+    const archive = this.#archive;
+    if (!(archive instanceof Archive)) return IntervalSet.empty;
+    const { segmentSize } = archive.layout;
+    const cells = cellsOf(this.#image, segmentSize)[Symbol.iterator]();
     const held = new Set<number>();
     const lane = async (): Promise<void> => {
       for (let next = cells.next(); next.done !== true; next = cells.next()) {
@@ -81,12 +84,12 @@ export class ArchivedDisk implements SourceImage {
         if (!cell.ranges.some((range) => wanted.touches(range))) continue;
         const content = new Uint8Array(cell.length);
         for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset);
-        if (contentDigest(content) === this.#archive.segment(cell).content) held.add(cell.offset);
+        if (contentDigest(content) === archive.segment(cell).content) held.add(cell.offset);
       }
     };
     await allSettled([lane(), lane()]);
     const found = new IntervalBuilder();
-    for (const { offset, ranges } of this.#archive.cells(this.#image)) {
+    for (const { offset, ranges } of cellsOf(this.#image, segmentSize)) {
       if (held.has(offset)) for (const range of ranges) found.add(range.offset, range.length);
     }
     return found.build();
@@ -99,7 +102,19 @@ export class ArchivedDisk implements SourceImage {
 
   openWindow(range: ByteRange, { readOnly }: { readonly readOnly: boolean }): Promise<Window> {
     if (!readOnly) return Promise.reject(new TypeError('nothing is written to an archive'));
-    return openArchiveWindow(this.#archive.name, this.#image.name, range);
+    const archive = this.#archive;
+    if (!(archive instanceof Archive)) return Promise.reject(new TypeError('its files cannot be looked at while it arrives'));
+    return openArchiveWindow(archive, this.#image.name, range);
+  }
+
+  /** False when it comes but once, from the front to the end: its files can be looked at on the target only. */
+  get seekable(): boolean {
+    return this.#archive instanceof Archive;
+  }
+
+  /** As of `OpenArchive`. */
+  settle(): Promise<void> {
+    return this.#archive.settle();
   }
 
   async close(): Promise<void> {
@@ -113,13 +128,15 @@ export class ArchivedDisk implements SourceImage {
     const most = Math.max(2, Math.floor(KEPT / this.#archive.layout.segmentSize));
     for (const [old] of this.#held) {
       if (this.#held.size <= most) break;
+      // The head of a disk without a table is asked for again, last of all.
+      if (old === 0 && !this.seekable) continue;
       this.#held.delete(old);
     }
     return held;
   }
 
   #fetch(offset: number): Held {
-    const cell = this.#archive.cell(this.#image, offset);
+    const cell = cellAt(this.#image, this.#archive.layout.segmentSize, offset);
     const content = this.#archive.content(cell);
     // Whoever reads it is told.
     content.catch(() => this.#held.delete(offset));

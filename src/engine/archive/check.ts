@@ -2,6 +2,7 @@
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { allSettled } from '../lanes/settled.ts';
 import type { Archive } from './archive.ts';
+import { cellAt, cellsOf } from './cells.ts';
 
 export interface CheckedArchive {
   readonly digest: string;
@@ -19,15 +20,17 @@ export async function checkArchive(
   archive: Archive,
   { onEvent = ignoreEvents, signal }: RunOptions = {},
 ): Promise<CheckedArchive> {
-  const { images } = archive.layout;
+  const { images, segmentSize } = archive.layout;
   onEvent({ type: 'phase', phase: 'check', title: 'Reading the archive' });
   const total = images.reduce((sum, { data }) => sum + data.bytes, 0);
-  const cells = images.flatMap((image) => [...archive.cells(image)].map(({ offset }) => ({ image, offset })))[Symbol.iterator]();
+  const cells = images
+    .flatMap((image) => [...cellsOf(image, segmentSize)].map(({ offset }) => ({ image, offset })))
+    [Symbol.iterator]();
   let [segments, data, stored] = [0, 0, 0];
   const lane = async (): Promise<void> => {
     for (let next = cells.next(); next.done !== true; next = cells.next()) {
       signal?.throwIfAborted();
-      const cell = archive.cell(next.value.image, next.value.offset);
+      const cell = cellAt(next.value.image, segmentSize, next.value.offset);
       await archive.content(cell);
       segments++;
       data += cell.length;

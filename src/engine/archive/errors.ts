@@ -55,6 +55,17 @@ export class ArchiveExistsError extends RefusedError {
   }
 }
 
+/** A plan would have to look at something that has not come yet. */
+export class ArchiveArrivingError extends RefusedError {
+  constructor(archive: string) {
+    super(`what ${archive} holds would have to be looked at before it is restored, and it comes only once`, {
+      code: 'ARCHIVE_ARRIVING',
+      todo: 'Store it in a file, and restore that.',
+      data: { archive },
+    });
+  }
+}
+
 /** The place where an archive is kept, or goes to, fails. */
 export class ArchiveIoError extends IoError {
   constructor(archive: string, action: string, cause: unknown) {

@@ -18,6 +18,9 @@ export const annotations = {
   tag: 'org.opencontainers.image.ref.name',
 } as const;
 
+/** What a tar says of a segment besides. */
+export const paxKeys = { image: 'DOPPEL.image', offset: 'DOPPEL.offset', content: 'DOPPEL.content' } as const;
+
 /** Registries refuse larger ones. Bytes. */
 export const LARGEST_DOCUMENT = 4 << 20;
 /** Of one manifest, the layout among them. */

@@ -1,6 +1,7 @@
 /** Opens an archive by the name that the user gave: a directory or a tar file. */
 import { stat } from 'node:fs/promises';
-import { Archive, topOf } from './archive.ts';
+import type { ArchiveAccess } from './access.ts';
+import { Archive } from './archive.ts';
 import { DirectorySource } from './directory.ts';
 import { ArchiveCorruptError, ArchiveIoError, NotAnArchiveError } from './errors.ts';
 import { checkLayoutFile, DocumentError } from './oci.ts';
@@ -9,23 +10,13 @@ import { TarSource } from './tar-source.ts';
 import { Zstd } from './zstd.ts';
 
 /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
-export async function openArchive(path: string, zstd: Zstd = Zstd.usual()): Promise<Archive> {
+export async function openArchive(path: string, access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<Archive> {
   const source = await openStore(path);
   try {
-    return await Archive.open(source, zstd);
+    return await Archive.open(source, { access, zstd });
   } catch (error) {
     await source.close();
     throw error;
-  }
-}
-
-/** What stands for every byte of it. @throws as `openArchive` */
-export async function archiveDigest(path: string): Promise<string> {
-  const source = await openStore(path);
-  try {
-    return (await topOf(source)).digest;
-  } finally {
-    await source.close();
   }
 }
 

@@ -4,13 +4,14 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ByteRange, Window } from '../image/contract.ts';
 import { ImageIoError } from '../image/errors.ts';
 import { privateFolder, startProgram } from '../image/helper.ts';
 import { endLease } from '../image/leased-folder.ts';
 import { openNbdWindow } from '../image/nbd-window.ts';
+import type { Archive } from './archive.ts';
 
 export const SOCKET = 'socket';
 export const READY = 'ready';
@@ -19,9 +20,14 @@ export const READY = 'ready';
 const PATIENCE = 60_000;
 
 /** @throws MissingToolError, ImageIoError when it cannot be set up */
-export async function openArchiveWindow(archive: string, image: string, range: ByteRange): Promise<Window> {
+export async function openArchiveWindow(
+  archive: Pick<Archive, 'name' | 'access'>,
+  image: string,
+  range: ByteRange,
+): Promise<Window> {
+  const { name, access } = archive;
   const folder = await privateFolder();
-  const args = [...program(), resolve(archive), image, folder];
+  const args = [...program(), name, JSON.stringify(access), image, folder];
   const helper = await startProgram('node', process.execPath, args, folder).catch(async (error: unknown) => {
     await endLease(folder);
     throw error;
@@ -32,13 +38,13 @@ export async function openArchiveWindow(archive: string, image: string, range: B
   };
   try {
     if (!(await helper.made(READY, PATIENCE))) {
-      throw new ImageIoError(archive, 'open', {
+      throw new ImageIoError(name, 'open', {
         detail: `its files cannot be shown: ${helper.said() || helper.ended() || 'no answer'}`,
       });
     }
     const uri = `nbd+unix:///?socket=${encodeURIComponent(join(folder, SOCKET))}`;
     const failure = async (): Promise<string | undefined> => helper.said() || helper.ended();
-    const window = await openNbdWindow({ name: archive, uri, failure }, range, { readOnly: true });
+    const window = await openNbdWindow({ name, uri, failure }, range, { readOnly: true });
     return {
       device: window.device,
       async close() {

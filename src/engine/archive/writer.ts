@@ -3,7 +3,7 @@
 import type { Cell } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { type ArchiveLayout, encodeLayout } from './layout.ts';
-import { annotations, type Descriptor, LARGEST_DOCUMENT, MOST_LAYERS, mediaTypes, sha256 } from './oci.ts';
+import { annotations, type Descriptor, LARGEST_DOCUMENT, MOST_LAYERS, mediaTypes, paxKeys, sha256 } from './oci.ts';
 import type { BlobSink } from './store.ts';
 import type { Zstd } from './zstd.ts';
 
@@ -69,7 +69,7 @@ export class ArchiveWriter {
       annotations: { [annotations.image]: image, [annotations.offset]: offset, [annotations.content]: content },
     };
     this.#segments.push(descriptor);
-    await this.#put(descriptor, frame, { 'DOPPEL.image': image, 'DOPPEL.offset': offset, 'DOPPEL.content': content });
+    await this.#put(descriptor, frame, { [paxKeys.image]: image, [paxKeys.offset]: offset, [paxKeys.content]: content });
   }
 
   /** Returns when all of it is on stable storage. @throws ArchiveIoError */

@@ -1,5 +1,5 @@
 /** An archive as the source of a clone: what has to be known of it stands in its layout. */
-import type { Archive } from '../archive/archive.ts';
+import type { OpenArchive } from '../archive/archive.ts';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { ArchiveCorruptError } from '../archive/errors.ts';
 import { openArchive } from '../archive/open.ts';
@@ -11,7 +11,7 @@ import { refuseUnknownParts } from './plan-refusals.ts';
 import type { Source, SourceRequest } from './source.ts';
 
 /** @throws ArchiveCorruptError */
-export function archivedMachine({ name, layout }: Archive): ArchivedMachine {
+export function archivedMachine({ name, layout }: OpenArchive): ArchivedMachine {
   try {
     return decodeMachine(layout.machine, layout.images, name);
   } catch (error) {
@@ -22,28 +22,38 @@ export function archivedMachine({ name, layout }: Archive): ArchivedMachine {
 
 /** @throws the errors of openArchive */
 export async function withArchivedSource<T>(request: SourceRequest, action: (source: Source) => Promise<T>): Promise<T> {
-  const archive = await openArchive(request.source);
+  if (request.archive !== undefined) return action(archivedSource(request, request.archive));
+  const archive = await openArchive(request.source, request.access);
   try {
-    const { image, disk: captured, contents, loaders, kinds } = archivedMachine(archive);
-    refuseUnknownParts(captured, request.kindOverrides);
-    const parts = captured.parts.map((part) => ({ ...part, kind: request.kindOverrides.get(part.number) ?? part.kind }));
-    const all = IntervalSet.of({ offset: 0, length: image.size });
-    return await action({
-      image: new ArchivedDisk(archive, image),
-      disk: { ...captured, parts },
-      writers: [],
-      allocation: { data: image.data, zero: all.subtract(image.data) },
-      loaders,
-      knownBad: IntervalSet.empty,
-      stamp: archive.digest,
-      past: {},
-      kinds,
-      // The target may have no room for the end of a part.
-      contentsOf: async ({ range }) => cut(contents.get(numberAt(captured.parts, range)), range),
-    });
+    return await action(archivedSource(request, archive));
   } finally {
     await archive.close();
   }
+}
+
+function archivedSource(request: SourceRequest, archive: OpenArchive): Source {
+  const { image, disk: captured, contents, loaders, kinds } = archivedMachine(archive);
+  refuseUnknownParts(captured, request.kindOverrides);
+  const parts = captured.parts.map((part) => ({ ...part, kind: request.kindOverrides.get(part.number) ?? part.kind }));
+  const all = IntervalSet.of({ offset: 0, length: image.size });
+  const { name: path, digest } = archive;
+  const identity = { path, kind: 'archive', size: image.size, sectorSize: captured.sectorSize } as const;
+  const source = new ArchivedDisk(archive, image);
+  return {
+    seekable: source.seekable,
+    identity,
+    image: source,
+    disk: { ...captured, parts },
+    writers: [],
+    allocation: { data: image.data, zero: all.subtract(image.data) },
+    loaders,
+    knownBad: IntervalSet.empty,
+    sighting: async () => ({ identity, places: [], ...(digest === undefined ? {} : { stamp: digest }) }),
+    past: {},
+    kinds,
+    // The target may have no room for the end of a part.
+    contentsOf: async ({ range }) => cut(contents.get(numberAt(captured.parts, range)), range),
+  };
 }
 
 function numberAt(parts: Source['disk']['parts'], { offset }: ByteRange): number {

@@ -1,9 +1,10 @@
 /** The plan of a capture: what of a source goes into an archive. Offsets and lengths are bytes. */
+import type { ArchiveAccess } from '../archive/access.ts';
 import type { ArchiveLayout } from '../archive/layout.ts';
 import { segmentSizes } from '../archive/layout.ts';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import type { ByteRange } from '../image/contract.ts';
-import { type ImageIdentity, imageIdentity } from '../image/identity.ts';
+import type { ImageIdentity } from '../image/identity.ts';
 import type { ReadErrorPolicy } from '../lanes/source-reader.ts';
 import type { PartKind } from '../layout/contract.ts';
 import { describeType } from '../layout/kinds.ts';
@@ -15,7 +16,7 @@ import { encodeMachine } from './machine.ts';
 import { refuseLost } from './plan-refusals.ts';
 import { isChosen } from './plan-table.ts';
 import { gapsOf } from './plan-work.ts';
-import { type Sighting, sighting } from './preconditions.ts';
+import type { Sighting } from './preconditions.ts';
 import { sampleRate } from './sample-rate.ts';
 import { type Source, type SourceRequest, withSource } from './source.ts';
 
@@ -42,6 +43,8 @@ export interface CapturedPart {
 
 export interface CapturePlan {
   readonly source: ImageIdentity;
+  /** How to open it again, if it is an archive. */
+  readonly access?: ArchiveAccess;
   readonly sourceSystem?: SystemInfo;
   readonly parts: readonly CapturedPart[];
   /** With one image. */
@@ -90,7 +93,8 @@ async function planOf(request: CaptureRequest, source: Source): Promise<CaptureP
   const name = 'disk0';
   const rate = await sampleRate(image, data.subtract(knownBad));
   return {
-    source: await imageIdentity(request.source, image.size, disk.sectorSize),
+    source: source.identity,
+    ...(request.access === undefined ? {} : { access: request.access }),
     ...(disk.system === undefined ? {} : { sourceSystem: disk.system }),
     parts: disk.parts.map((part) => capturedPart(part, contents.get(part.number), disk.table?.kind ?? 'gpt')),
     layout: {
@@ -104,10 +108,7 @@ async function planOf(request: CaptureRequest, source: Source): Promise<CaptureP
     ...(rate === undefined ? {} : { expectedSeconds: data.bytes / rate }),
     notes: [...disk.notes, ...image.notes],
     warnings: warningsOf(source, lost),
-    precondition: {
-      ...(await sighting(image, disk.table, [], source.past)),
-      ...(source.stamp === undefined ? {} : { stamp: source.stamp }),
-    },
+    precondition: await source.sighting(),
   };
 }
 

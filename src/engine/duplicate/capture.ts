@@ -6,11 +6,8 @@ import { ArchiveWriter, type ArchiveWriterOptions, type PackedSegment, type Writ
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { alignedBuffers } from '../image/aligned.ts';
 import { type ByteRange, end } from '../image/contract.ts';
-import { IntervalSet } from '../protect/intervals.ts';
 import type { CapturePlan } from './capture-plan.ts';
-import { openPlannedSource } from './open-source.ts';
-import { pastCache } from './past-cache.ts';
-import { checkUnchanged, recheckOne } from './preconditions.ts';
+import { openPlannedSource, settleSource } from './open-source.ts';
 import { readerFor } from './reader.ts';
 
 export interface CaptureResult extends WrittenArchive {
@@ -42,9 +39,9 @@ export async function executeCapture(
   const [image] = plan.layout.images as [ArchivedImage];
   const { source: identity, knownBad, readErrors: policy, layout } = plan;
   try {
-    const source = await openPlannedSource(plan);
+    const planned = { ...plan, sighting: plan.precondition };
+    const source = await openPlannedSource(planned);
     try {
-      await recheckOne('source', plan.precondition, source, pastCache(source, identity, IntervalSet.empty));
       const reader = readerFor(source, { identity, knownBad, policy });
       try {
         onEvent({ type: 'phase', phase: 'capture', title: 'Capturing' });
@@ -60,7 +57,7 @@ export async function executeCapture(
         for await (const packed of inOrder(cellsOf(image, layout.segmentSize), layout.segmentSize, pack, signal))
           await writer.put(packed);
         await reader.settle();
-        await checkUnchanged(plan.precondition);
+        await settleSource(source, planned);
         onEvent({ type: 'phase', phase: 'flush', title: 'Waiting until everything is on stable storage' });
         const written = await writer.finish();
         const seconds = (performance.now() - begun) / 1000;

@@ -6,11 +6,8 @@ import type { SourceImage } from '../image/open-image.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import type { SourceReader } from '../lanes/source-reader.ts';
-import { IntervalSet } from '../protect/intervals.ts';
-import { openPlannedSource } from './open-source.ts';
-import { pastCache } from './past-cache.ts';
+import { openPlannedSource, type PlannedSource, settleSource } from './open-source.ts';
 import type { ClonePlan } from './plan.ts';
-import { checkUnchanged, recheckOne } from './preconditions.ts';
 import { readerFor } from './reader.ts';
 import { mapOf, writeRescueMap } from './rescue-map.ts';
 import type { CloneOutcome, CloneResult } from './result.ts';
@@ -41,9 +38,8 @@ export async function executeClones(
 ): Promise<readonly CloneOutcome<ClonePlan>[]> {
   const [first] = plans;
   if (first === undefined) return [];
-  const source = await openPlannedSource(first);
+  const source = await openPlannedSource(sourceOf(first));
   try {
-    await recheckOne('source', first.preconditions.source, source, pastCache(source, first.source, IntervalSet.empty));
     const { source: identity, knownBad, readErrors: policy } = first;
     const { onEvent = ignoreEvents } = options;
     const onAgain = (places: number, tried: boolean): void => onEvent(again(identity, places, tried));
@@ -56,6 +52,10 @@ export async function executeClones(
   } finally {
     await source.close();
   }
+}
+
+function sourceOf(plan: ClonePlan): PlannedSource {
+  return { ...plan, sighting: plan.preconditions.source };
 }
 
 /** What could not be read is tried once more, or there is too much of it. */
@@ -119,7 +119,7 @@ class Run {
       for (const run of runs) run.takeHead(head);
       this.#tellRecovered();
       await this.#reader.settle();
-      await checkUnchanged(this.#first.preconditions.source);
+      await settleSource(this.#source, sourceOf(this.#first));
     } catch (error) {
       failure = { error };
     }

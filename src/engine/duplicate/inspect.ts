@@ -91,14 +91,15 @@ export async function inspectImage(path: string): Promise<Inspection> {
 
 function inspectArchive(path: string): Promise<Inspection> {
   const request = { source: path, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
-  return withSource(request, async ({ image, disk, allocation, contentsOf: contents, stamp = '' }) => {
+  return withSource(request, async ({ identity, image, disk, allocation, contentsOf: contents, sighting }) => {
+    const { stamp = '' } = await sighting();
     const parts: InspectedPart[] = [];
     for (const part of disk.parts) {
       const { how, whole, data, zero } = await contents(part);
       parts.push({ ...part, how, ...(whole ? {} : { used: data.bytes + zero.bytes }) });
     }
     return {
-      image: await imageIdentity(path, disk.size, disk.sectorSize),
+      image: identity,
       archive: stamp,
       disk,
       parts,

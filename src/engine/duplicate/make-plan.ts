@@ -1,6 +1,7 @@
 /** Makes the plans of a clone: looks at the disks, decides, and refuses whatever could lose something. Writes nothing. */
 import { randomUUID } from 'node:crypto';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
+import { ArchiveArrivingError } from '../archive/errors.ts';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { ImageExistsError } from '../image/errors.ts';
@@ -9,6 +10,7 @@ import type { OpenImage } from '../image/open-image.ts';
 import { withReadCache } from '../image/read-cache.ts';
 import { sharesStorage } from '../image/users.ts';
 import { openTarget } from '../layout/part-of-disk.ts';
+import type { Bundle } from '../profile/model.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { sectorSizeAfter } from './adapt-source.ts';
 import type { Contents } from './contents.ts';
@@ -185,19 +187,21 @@ async function look(
     }),
   });
   await refuseMissingGrowTools(layout.grow);
-  const rewrite = await previewRewrite(systemParts(layout.copied, readOnlyWindows(source.image)), layout.renames);
+  const copied = systemParts(layout.copied, readOnlyWindows(source.image));
+  // Whether all files that name the old ids can be rewritten has to be known before.
+  if (!source.seekable && layout.renames.length > 0) throw new ArchiveArrivingError(source.image.name);
+  const rewrite = await previewRewrite(copied, layout.renames);
   const contents = new Map<number, Contents>();
   for (const part of layout.copied) contents.set(part.number, await source.contentsOf(part));
-  const persona =
-    identity.bundle &&
-    (await (
-      await import('./plan-persona.ts')
-    ).previewPersona(
-      [...systemParts(layout.copied, readOnlyWindows(source.image)), ...systemParts(layout.kept, readOnlyWindows(target))],
-      identity.bundle,
-      choice.choice === 'source' ? undefined : source.disk.system?.machineId,
-    ));
+  const persona = identity.bundle && (await seenPersona(identity.bundle));
   return { source, target, targetDisk, stored, damage, identity, layout, contents, persona, rewrite };
+
+  async function seenPersona(bundle: Bundle): Promise<SeenPersona> {
+    const { previewPersona, unseenPersona } = await import('./plan-persona.ts');
+    if (!source.seekable) return unseenPersona([...layout.copied, ...layout.kept], bundle);
+    const machineId = choice.choice === 'source' ? undefined : source.disk.system?.machineId;
+    return previewPersona([...copied, ...systemParts(layout.kept, readOnlyWindows(target))], bundle, machineId);
+  }
 }
 
 async function assemble(request: CopyRequest, wanted: TargetRequest, found: Found): Promise<ClonePlan> {
@@ -217,16 +221,23 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
     source.image instanceof ArchivedDisk ? undefined : await sampleRate(source.image, work.copy.subtract(source.knownBad));
   const targetIdentity = await imageIdentity(wanted.target, targetDisk.size, targetDisk.sectorSize);
   const preconditions = {
-    source: {
-      ...(await sighting(source.image, source.disk.table, [], source.past)),
-      ...(source.stamp === undefined ? {} : { stamp: source.stamp }),
-    },
+    source: await source.sighting(),
     target: await sighting(target, targetDisk.table, targetDisk.regions),
   };
-  const { runId, durable, journal } = await resumption(request, preconditions.source, targetIdentity, targetDisk, layout);
+  // What comes but once cannot be told from another one before its end.
+  const stateDir = source.seekable ? request.stateDir : undefined;
+  const { runId, durable, journal } = await resumption(
+    { ...request, stateDir },
+    preconditions.source,
+    targetIdentity,
+    targetDisk,
+    layout,
+  );
   return {
     runId,
-    source: await imageIdentity(request.source, source.disk.size, source.disk.sectorSize),
+    source: source.identity,
+    ...(request.archive === undefined ? {} : { archive: request.archive }),
+    ...(request.access === undefined ? {} : { access: request.access }),
     target: targetIdentity,
     ...(source.disk.system === undefined ? {} : { sourceSystem: source.disk.system }),
     ...(targetDisk.system === undefined ? {} : { targetSystem: targetDisk.system }),
@@ -292,20 +303,22 @@ function kindsOf({ kinds }: CopyRequest, source: Source): KindChoice {
 
 /** A run that was killed keeps its id, so that the fence that stands and the journal go on to belong together. */
 async function resumption(
-  request: CopyRequest,
+  {
+    stateDir,
+    allowInconsistent,
+  }: Pick<CopyRequest, 'allowInconsistent'> & { readonly stateDir: CopyRequest['stateDir'] | undefined },
   source: JournalSubject['source'],
   target: JournalSubject['target'],
   targetDisk: Disk,
   layout: Layout,
 ): Promise<Pick<ClonePlan, 'runId' | 'durable' | 'journal'>> {
-  const { stateDir } = request;
   if (stateDir === undefined) return { runId: randomUUID().toUpperCase(), durable: 0 };
   const journal = {
     stateDir: stateDir.path,
     required: stateDir.required,
     source,
     target,
-    inconsistent: request.allowInconsistent,
+    inconsistent: allowInconsistent,
     fenced: layout.table !== undefined,
   };
   const found = await findResumable(journal, targetDisk.incomplete);

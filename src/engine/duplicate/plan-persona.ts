@@ -3,6 +3,7 @@ import { DoppelError, ProfileError } from '../errors.ts';
 import { PersonaProblemsError } from '../persona/errors.ts';
 import { type PersonaPlan, planPersona } from '../persona/plan.ts';
 import type { Bundle } from '../profile/model.ts';
+import type { Part } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
 import { touchedParts } from './persona-parts.ts';
 import { isUnclean } from './replay.ts';
@@ -38,6 +39,12 @@ export async function previewPersona(
   }
 }
 
+/** Of parts that cannot be looked at before the copy. @throws CloneRefusedError when there is no system among them */
+export function unseenPersona(parts: readonly Pick<Part, 'mountPoint'>[], bundle: Bundle): SeenPersona {
+  if (!parts.some(({ mountPoint }) => mountPoint === '/')) throw noSystem(bundle, ['none of the parts is its root']);
+  return { parts: new Set(), warnings: ['what the identity changes shows only after the copy: nothing can be looked at before'] };
+}
+
 /** @throws CloneRefusedError when no system can be opened, PersonaProblemsError when the profile does not fit it */
 async function preview(parts: readonly SystemPart[], bundle: Bundle, sourceMachineId?: string): Promise<SeenPersona> {
   return withSystem(
@@ -49,12 +56,16 @@ async function preview(parts: readonly SystemPart[], bundle: Bundle, sourceMachi
       return { plan, parts: await touchedParts(system, plan.changes), warnings: [...system.notes, ...plan.warnings] };
     },
     async (reasons) => {
-      throw new CloneRefusedError(
-        'NO_SYSTEM',
-        `no system can be made ${bundle.resolved.host}: ${reasons.join('; ')}`,
-        'Copy the part with the system too, or make a plain copy (--as none).',
-        { reasons },
-      );
+      throw noSystem(bundle, reasons);
     },
+  );
+}
+
+function noSystem({ resolved: { host } }: Bundle, reasons: readonly string[]): CloneRefusedError {
+  return new CloneRefusedError(
+    'NO_SYSTEM',
+    `no system can be made ${host}: ${reasons.join('; ')}`,
+    'Copy the part with the system too, or make a plain copy (--as none).',
+    { reasons },
   );
 }

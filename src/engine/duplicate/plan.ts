@@ -1,4 +1,6 @@
 /** A plan: everything that a clone will do, as data, made before the first byte is written. Offsets and lengths are bytes. */
+import type { ArchiveAccess } from '../archive/access.ts';
+import type { OpenArchive } from '../archive/archive.ts';
 import type { ByteRange } from '../image/contract.ts';
 import type { ImageIdentity } from '../image/identity.ts';
 import type { ReadErrorPolicy } from '../lanes/source-reader.ts';
@@ -55,6 +57,10 @@ export interface ClonePlan {
   /** GUID, upper case. */
   readonly runId: string;
   readonly source: ImageIdentity;
+  /** The source, where it is an archive that is open already: carrying the plan out closes it. */
+  readonly archive?: OpenArchive;
+  /** How to open it, where it is not. */
+  readonly access?: ArchiveAccess;
   readonly target: ImageIdentity;
   /** The target does not exist yet: it is made with this many bytes. */
   readonly create?: { readonly size: number };

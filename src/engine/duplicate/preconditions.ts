@@ -1,7 +1,6 @@
 /** What a plan was made from, so that a run can tell that it is still so. */
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { archiveDigest } from '../archive/open.ts';
 import { type ByteRange, end, type ImageSource } from '../image/contract.ts';
 import { hashRanges, type ImageIdentity, imageIdentity } from '../image/identity.ts';
 import { parseSpec } from '../image/spec.ts';
@@ -16,9 +15,9 @@ export interface Sighting {
   readonly identity: ImageIdentity;
   /** Where its partition table, boot code and profile stand. */
   readonly places: readonly ByteRange[];
-  /** SHA-256 (hex) of them. */
-  readonly sha256: string;
-  /** Device, inode, size and times of a raw file: as long as they stand, its bytes do. */
+  /** SHA-256 (hex) of them; an archive has no such places. */
+  readonly sha256?: string;
+  /** Device, inode, size and times of a raw file, the digest of an archive: as long as they stand, its bytes do. */
   readonly stamp?: string;
 }
 
@@ -47,12 +46,6 @@ export async function sighting(
   return look(image, places, past);
 }
 
-/** @throws CloneRefusedError when either disk is no longer what the plan was made for */
-export async function recheck(planned: Preconditions, source: ImageSource, target: ImageSource): Promise<void> {
-  await recheckOne('source', planned.source, source);
-  await recheckOne('target', planned.target, target);
-}
-
 /** @throws CloneRefusedError when the disk is no longer what the plan was made for */
 export async function recheckOne(
   role: 'source' | 'target',
@@ -63,11 +56,15 @@ export async function recheckOne(
   const now = await look(image, planned.places, past);
   const stamp = planned.stamp === undefined ? undefined : await stampOf(planned.identity);
   if (isDeepStrictEqual(stamp === undefined ? now : { ...now, stamp }, planned)) return;
-  throw new CloneRefusedError(
+  throw outdated(role, planned.identity, now.identity);
+}
+
+export function outdated(role: 'source' | 'target', planned: ImageIdentity, found: unknown): CloneRefusedError {
+  return new CloneRefusedError(
     'PLAN_OUTDATED',
-    `the ${role} ${image.name} changed after the plan was made`,
+    `the ${role} ${planned.path} changed after the plan was made`,
     'Look at it again and run the command again. Nothing was written.',
-    { planned: planned.identity, found: now.identity },
+    { planned, found },
   );
 }
 
@@ -76,7 +73,6 @@ export async function recheckOne(
  * whose backing files would count too.
  */
 export async function stampOf({ path, kind, format }: ImageIdentity): Promise<string | undefined> {
-  if (kind === 'archive') return archiveDigest(path);
   const { base } = await parseSpec(path);
   if (kind !== 'file' || format !== undefined || base.kind !== 'path') return undefined;
   const { dev, ino, size, mtimeNs, ctimeNs } = await stat(base.path, { bigint: true });

@@ -1,4 +1,5 @@
 /** Whether the medium holds what the copy wrote; if not, where exactly. */
+import { ArchiveIoError } from '../archive/errors.ts';
 import type { ByteRange, CacheBypass, GuardedTarget, ImageSource, ReadBack } from '../image/contract.ts';
 import { end } from '../image/contract.ts';
 import { isMediumError } from '../image/errors.ts';
@@ -51,7 +52,7 @@ async function readBackCopy({ plan, source, target, digests, events, signal }: V
   }
 }
 
-/** Where in the chunk; all of it when a failing source cannot be asked again. */
+/** Where in the chunk; all of it when the source cannot be asked again. */
 async function differenceIn(chunk: ByteRange, source: ImageSource, medium: ReadBack): Promise<ByteRange> {
   const wanted = new Uint8Array(chunk.length);
   const found = new Uint8Array(chunk.length);
@@ -59,7 +60,7 @@ async function differenceIn(chunk: ByteRange, source: ImageSource, medium: ReadB
   try {
     await source.read(wanted, chunk.offset);
   } catch (error) {
-    if (isMediumError(error)) return chunk;
+    if (isMediumError(error) || error instanceof ArchiveIoError) return chunk;
     throw error;
   }
   return differingBytes(wanted, found, chunk);

@@ -19,7 +19,7 @@ export interface ReaderOptions {
 export function readerFor(source: SourceImage, { identity, knownBad, policy, onAgain }: ReaderOptions): SourceReader {
   return new SourceReader(withUnreadable(source, [...knownBad]), {
     policy,
-    checkWhole: () => refuseShrunk(identity.path),
+    ...(identity.kind === 'archive' ? {} : { checkWhole: () => refuseShrunk(identity.path) }),
     lostIn: (range) => touchedBy(range, knownBad),
     ...(onAgain === undefined ? {} : { onAgain }),
     ...pastCache(source, identity, knownBad),

@@ -1,5 +1,7 @@
 /** What somebody asks of a clone. */
 
+import type { ArchiveAccess } from '../archive/access.ts';
+import type { OpenArchive } from '../archive/archive.ts';
 import type { ReadErrorPolicy } from '../lanes/source-reader.ts';
 import type { PartKind } from '../layout/contract.ts';
 import type { Expectation } from './expect.ts';
@@ -20,6 +22,10 @@ export interface TargetRequest {
 /** What holds for all targets. */
 export interface CopyRequest {
   readonly source: string;
+  /** The archive of that name, where it is open already; whoever opened it closes it. */
+  readonly archive?: OpenArchive;
+  /** How to open it, where it is not. */
+  readonly access?: ArchiveAccess;
   readonly kinds: KindChoice;
   /** Kinds of source parts by number, over everything else. */
   readonly kindOverrides: ReadonlyMap<number, PartKind>;

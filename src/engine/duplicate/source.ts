@@ -1,6 +1,6 @@
 /** The source of a clone: opened once, looked at once, for however many targets. */
 
-import { imageIdentity, looksLikeArchive } from '../image/identity.ts';
+import { type ImageIdentity, imageIdentity, looksLikeArchive } from '../image/identity.ts';
 import type { SourceImage } from '../image/open-image.ts';
 import { withReadCache } from '../image/read-cache.ts';
 import { refuseShrunk } from '../image/shrunk.ts';
@@ -18,7 +18,7 @@ import { loadersOn } from './loaders.ts';
 import { pastCache } from './past-cache.ts';
 import { refuseSource, refuseUnknownParts } from './plan-refusals.ts';
 import type { KindChoice } from './plan-table.ts';
-import { stampOf } from './preconditions.ts';
+import { type Sighting, sighting, stampOf } from './preconditions.ts';
 import type { CopyRequest } from './request.ts';
 import { readRescueMap } from './rescue-map.ts';
 import { readOnlyWindows } from './system.ts';
@@ -26,10 +26,13 @@ import { readOnlyWindows } from './system.ts';
 /** What of a request is about the source. */
 export type SourceRequest = Pick<
   CopyRequest,
-  'source' | 'kinds' | 'kindOverrides' | 'exact' | 'allowInconsistent' | 'readErrors' | 'sourceMap'
+  'source' | 'archive' | 'access' | 'kinds' | 'kindOverrides' | 'exact' | 'allowInconsistent' | 'readErrors' | 'sourceMap'
 >;
 
 export interface Source {
+  /** False when it comes but once, from the front to the end: nothing of it can be looked at before. */
+  readonly seekable: boolean;
+  readonly identity: ImageIdentity;
   readonly image: SourceImage;
   readonly disk: Disk;
   /** Who may write to it meanwhile. */
@@ -39,8 +42,8 @@ export interface Source {
   readonly loaders: IntervalSet;
   /** What a map file says to be lost. */
   readonly knownBad: IntervalSet;
-  /** As of a `Sighting`. */
-  readonly stamp?: string;
+  /** What a plan is made of. */
+  sighting(): Promise<Sighting>;
   /** How it is read past the cache. */
   readonly past: Pick<SourceReaderOptions, 'openDirect'>;
   /** What an archive was made of; a disk has all kinds. */
@@ -57,19 +60,19 @@ export async function withSource<T>(
   action: (source: Source) => Promise<T>,
   { lookInside = true } = {},
 ): Promise<T> {
-  if (await isArchive(request.source)) return withArchivedSource(request, action);
+  if (request.archive !== undefined || (await isArchive(request.source))) return withArchivedSource(request, action);
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
     await refuseShrunk(request.source);
-    const identity = await imageIdentity(request.source, image.size, image.sectorSize);
+    const seen = await imageIdentity(request.source, image.size, image.sectorSize);
     // Before anything is read: what is read from here on must be of one state.
-    const stamp = request.allowInconsistent ? undefined : await stampOf(identity);
+    const stamp = request.allowInconsistent ? undefined : await stampOf(seen);
     const knownBad = (map?.missing ?? IntervalSet.empty).intersect(IntervalSet.of({ offset: 0, length: image.size }));
     const readable = withReadCache(withUnreadable(image, [...knownBad]));
     const windows = lookInside && process.getuid?.() === 0 ? { openWindow: readOnlyWindows(image) } : {};
     const tolerant = request.readErrors !== undefined && request.readErrors !== 'fail';
-    const past = pastCache(image, identity, knownBad);
+    const past = pastCache(image, seen, knownBad);
     const allocated = await allocationOf(image);
     // ddrescue leaves holes where it could not read: they are no zeros.
     const allocation = { data: allocated.data.union(knownBad), zero: allocated.zero.subtract(knownBad) };
@@ -86,14 +89,20 @@ export async function withSource<T>(
       refuseSource(disk);
       refuseUnknownParts(disk, request.kindOverrides);
       const { table } = disk;
+      const identity = { ...seen, sectorSize: disk.sectorSize };
       return await action({
+        seekable: true,
+        identity,
         image,
         disk,
         writers,
         allocation,
         loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
         knownBad,
-        ...(stamp === undefined ? {} : { stamp }),
+        sighting: async () => ({
+          ...(await sighting(image, disk.table, [], past)),
+          ...(stamp === undefined ? {} : { stamp }),
+        }),
         past,
         contentsOf: (part) => contents.of(part),
       });
