@@ -5,16 +5,12 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DirectorySink } from '../../../src/engine/archive/directory.ts';
-import type { BlobSink } from '../../../src/engine/archive/store.ts';
 import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
-import { Zstd } from '../../../src/engine/archive/zstd.ts';
-import { executeCapture } from '../../../src/engine/duplicate/capture.ts';
-import { type CaptureRequest, planCapture } from '../../../src/engine/duplicate/capture-plan.ts';
 import { executeClone } from '../../../src/engine/duplicate/execute.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import { verifyClone } from '../../../src/engine/duplicate/verify.ts';
-import type { RunOptions } from '../../../src/engine/events.ts';
 import { tempDir } from '../../fixtures/temp.ts';
+import { capture } from './captures.ts';
 import { bytesOf, checkFileSystem, checkGpt, filesOf, fingerprint, hashOf, loopsOn, tableOf, textOf } from './disk-facts.ts';
 import { clone, giveProfile, refusal, requestOf, targetWithProfile } from './requests.ts';
 import { copyDisk, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
@@ -25,22 +21,6 @@ const regionRange = { offset: 32_768, length: 1_015_808 };
 const at = (name: string): string => join(folder, name);
 
 test.before(() => makeSmallDisk(source));
-
-async function capture(disk: string, sink: BlobSink, wishes: Partial<CaptureRequest> = {}, options: RunOptions = {}) {
-  const request: CaptureRequest = {
-    source: disk,
-    kinds: {},
-    kindOverrides: new Map(),
-    exact: false,
-    allowInconsistent: false,
-    readErrors: 'fail',
-    segmentSize: MiB,
-    ...wishes,
-  };
-  const plan = await planCapture(request);
-  const how = { zstd: Zstd.usual(), level: 3, platform: { architecture: 'amd64', os: 'linux' }, labels: {} };
-  return { plan, result: await executeCapture(plan, sink, how, options) };
-}
 
 function blank(name: string): string {
   newFile(at(name), smallSize);
