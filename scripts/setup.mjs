@@ -48,6 +48,8 @@ const forTests = {
   xz: ['xz-utils', 'xz'],
   zstd: ['zstd', 'zstd'],
   skopeo: ['skopeo', 'skopeo'],
+  '/usr/sbin/sshd': ['openssh-server', 'openssh-server'],
+  ip: ['iproute2', 'iproute'],
   bzip2: ['bzip2', 'bzip2'],
   zip: ['zip', 'zip'],
   unzip: ['unzip', 'unzip'],

@@ -10,6 +10,7 @@ import ProfileList from './profile/list.ts';
 import ProfileShow from './profile/show.ts';
 import ProfileValidate from './profile/validate.ts';
 import ProfileWrite from './profile/write.ts';
+import Receive from './receive.ts';
 import Restore from './restore.ts';
 import Verify from './verify.ts';
 
@@ -24,6 +25,7 @@ export const COMMANDS: Record<string, Command.Class> = {
   'profile:show': ProfileShow,
   'profile:validate': ProfileValidate,
   'profile:write': ProfileWrite,
+  receive: Receive,
   restore: Restore,
   verify: Verify,
 };

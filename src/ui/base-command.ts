@@ -75,7 +75,7 @@ export abstract class BaseCommand extends Command {
 }
 
 /** JSON knows neither bigint nor bytes. */
-function jsonValue(_key: string, value: unknown): unknown {
+export function jsonValue(_key: string, value: unknown): unknown {
   if (typeof value === 'bigint') return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
   return value;
 }

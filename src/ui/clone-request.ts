@@ -39,6 +39,18 @@ export const cloneFlags = {
     helpValue: 'SIZE',
     helpGroup: 'TARGETS',
   }),
+  ssh: Flags.string({
+    default: 'ssh',
+    summary: 'How to reach a target named ssh://[USER@]HOST[:PORT]/PATH: the program and its options.',
+    helpValue: 'COMMAND',
+    helpGroup: 'TARGETS',
+  }),
+  'remote-command': Flags.string({
+    default: 'doppel',
+    summary: 'How doppel is started there, as "sudo doppel".',
+    helpValue: 'COMMAND',
+    helpGroup: 'TARGETS',
+  }),
   ...kindFlags,
   grow: Flags.string({
     multiple: true,
@@ -104,6 +116,8 @@ export interface ParsedFlags {
   readonly expect?: readonly string[] | undefined;
   readonly to?: readonly string[] | undefined;
   readonly size?: string | undefined;
+  readonly ssh: string;
+  readonly 'remote-command': string;
   readonly only?: Parameters<typeof kindChoice>[0]['only'];
   readonly skip?: Parameters<typeof kindChoice>[0]['skip'];
   readonly kind?: readonly string[] | undefined;

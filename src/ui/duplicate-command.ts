@@ -1,7 +1,8 @@
 /** What `clone` and `restore` do: plan, ask, carry out, tell. */
 import type { OpenArchive } from '../engine/archive/archive.ts';
-import type { CopyRequest } from '../engine/duplicate/request.ts';
-import { ExitCode } from '../engine/errors.ts';
+import { isSshTarget, parseSshTarget } from '../engine/duplicate/remote/address.ts';
+import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts';
+import { ExitCode, UsageError } from '../engine/errors.ts';
 import { BaseCommand } from './base-command.ts';
 import { copyRequest, type ParsedFlags, targetRequests } from './clone-request.ts';
 import { setTargetState } from './target-state.ts';
@@ -29,6 +30,8 @@ export abstract class DuplicateCommand extends BaseCommand {
   }
 
   async #duplicate(request: CopyRequest, target: string | undefined, flags: RunFlags): Promise<void> {
+    const remote = remoteTarget(target, flags.to ?? []);
+    if (remote !== undefined) return this.#duplicateBySsh(request, remote, flags);
     const [{ planClones }, { executeClones }, view, results] = await Promise.all([
       import('../engine/duplicate/make-plan.ts'),
       import('../engine/duplicate/execute.ts'),
@@ -55,4 +58,59 @@ export abstract class DuplicateCommand extends BaseCommand {
     const exitCode = results.cloneExitCode(outcomes);
     if (exitCode !== ExitCode.done) this.exit(exitCode);
   }
+
+  async #duplicateBySsh(request: CopyRequest, target: string, flags: RunFlags): Promise<void> {
+    const [{ planCapture }, { RemoteTarget }, { SshConnection }, { Zstd }, remotely, { described }] = await Promise.all([
+      import('../engine/duplicate/capture-plan.ts'),
+      import('../engine/duplicate/remote/send.ts'),
+      import('../engine/duplicate/remote/ssh.ts'),
+      import('../engine/archive/zstd.ts'),
+      import('./remote-duplicate.ts'),
+      import('./capture-view.ts'),
+    ]);
+    const where = parseSshTarget(target);
+    const [wanted] = targetRequests(target, flags) as [TargetRequest];
+    const here = remotely.captureRequest(request);
+    const there = await remotely.receiveRequest(where.path, request, wanted);
+    const connection = new SshConnection(where, { ssh: flags.ssh, remoteCommand: flags['remote-command'] });
+    try {
+      const remote = await this.work(flags, async (run) => {
+        const capture = await planCapture(here, run);
+        for (const message of capture.warnings) run.onEvent({ type: 'warning', message });
+        const options = { zstd: Zstd.usual(), level: BY_SSH, ...described(capture) };
+        return RemoteTarget.ask(connection, there, capture, options, run);
+      });
+      const { document, text, facts } = remote.plan;
+      setTargetState(target, 'untouched');
+      if (flags['dry-run']) {
+        this.show(flags, { host: where.host, plan: document }, `${text}\nNothing was written.\n`);
+        if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
+        return;
+      }
+      if (this.showsPlan(flags)) process.stderr.write(`${text}\n`);
+      await this.confirm(flags, { statement: `This overwrites ${where.path} on ${where.host}.`, facts });
+      const result = await this.work(flags, ({ signal, onEvent }) =>
+        remote.send({ signal, onEvent: (event) => onEvent(event.type === 'target' ? { ...event, name: target } : event) }),
+      );
+      this.show(flags, { host: where.host, ...result.document }, result.text);
+      if (result.exitCode !== ExitCode.done) this.exit(result.exitCode);
+    } finally {
+      await connection.close();
+    }
+  }
+}
+
+/** How hard to compress what goes through ssh: a network is quicker than a disk is large. */
+const BY_SSH = 1;
+
+/** @throws UsageError for more than one target when there is such a one */
+function remoteTarget(target: string | undefined, to: readonly string[]): string | undefined {
+  const named = [...(target === undefined ? [] : [target]), ...to];
+  const remote = named.find(isSshTarget);
+  if (remote === undefined || (named.length === 1 && remote === target)) return remote;
+  throw new UsageError('a target behind ssh is the only one of its command', {
+    code: 'ONE_SSH_TARGET',
+    todo: 'Run one command for each, or capture the source into an archive first.',
+    data: { targets: named },
+  });
 }

@@ -1,5 +1,6 @@
 /** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
 
+import type { ImageSource } from '../image/contract.ts';
 import type { ArchiveAccess } from './access.ts';
 import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
@@ -19,6 +20,8 @@ export interface OpenArchive {
   readonly layout: ArchiveLayout;
   /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
   content(cell: Cell): Promise<Uint8Array>;
+  /** How that is read which need not come, as it is there already. */
+  readHeld(read: ImageSource['read']): void;
   /** When all that is wanted of it was read: makes sure that all of it is right. @throws ArchiveCorruptError, ArchiveIoError */
   settle(): Promise<void>;
   /** Idempotent. */
@@ -93,6 +96,8 @@ export class Archive implements OpenArchive {
     const segment = this.segment(cell);
     return contentOf(this.name, await this.#source.blob(segment), cell, segment, this.#zstd);
   }
+
+  readHeld(): void {}
 
   /** Each blob was checked when it was read. */
   async settle(): Promise<void> {}

@@ -69,11 +69,14 @@ export class ArchivedDisk implements SourceImage {
 
   /**
    * Its data that stands in the same place of another disk, by the digests of whole cells: nothing is fetched for that. `read` reads the
-   * other disk; only cells that touch `wanted` are looked at. Nothing while the archive is still arriving.
+   * other disk; only cells that touch `wanted` are looked at. Who sends an archive through a pipe knows already what it need not send.
    */
   async heldBy(read: ImageSource['read'], wanted: IntervalSet, signal?: AbortSignal): Promise<IntervalSet> {
     const archive = this.#archive;
-    if (!(archive instanceof Archive)) return IntervalSet.empty;
+    if (!(archive instanceof Archive)) {
+      archive.readHeld(read);
+      return IntervalSet.empty;
+    }
     const { segmentSize } = archive.layout;
     const cells = cellsOf(this.#image, segmentSize)[Symbol.iterator]();
     const held = new Set<number>();

@@ -66,6 +66,17 @@ export class ArchiveArrivingError extends RefusedError {
   }
 }
 
+/** What the target was said to hold is not there any more. */
+export class HeldChangedError extends IoError {
+  constructor(archive: string, offset: number) {
+    super(`the target holds something else at byte ${offset} than it did before ${archive} began to arrive`, {
+      code: 'TARGET_CHANGED',
+      todo: 'Somebody else writes to it. Run the same command again.',
+      data: { archive, offset },
+    });
+  }
+}
+
 /** The place where an archive is kept, or goes to, fails. */
 export class ArchiveIoError extends IoError {
   constructor(archive: string, action: string, cause: unknown) {

@@ -2,9 +2,11 @@
  * An archive that arrives through a pipe as a tar: its layout first, then its segments in the order of the disk, and last what names
  * them all. Whoever reads it asks for its cells in about that order, and puts nothing to use before `settle` has seen the end.
  */
+import type { ImageSource } from '../image/contract.ts';
 import { Archive, type ArchiveOptions, contentOf, type OpenArchive, readLayout, type Segment } from './archive.ts';
-import { type Cell, cellsOf } from './cells.ts';
-import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, NotAnArchiveError } from './errors.ts';
+import { type Cell, cellsOf, unpacked } from './cells.ts';
+import { contentDigest } from './content-digest.ts';
+import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, HeldChangedError, NotAnArchiveError } from './errors.ts';
 import type { ArchiveLayout } from './layout.ts';
 import { blobPath, checkLayoutFile, type Descriptor, DocumentError, LARGEST_DOCUMENT, MOST_LAYERS, paxKeys } from './oci.ts';
 import type { BlobSource } from './store.ts';
@@ -16,6 +18,14 @@ import { checkDigest, checkSize, LARGEST_BLOB } from './verified.ts';
 const KEPT = 128 << 20;
 /** As long as fewer bytes wait, the next frame is fetched while the last is worked on. */
 const AHEAD = 32 << 20;
+
+/** What the one who sends was told that need not be sent. */
+interface Held {
+  /** Digests of the content of cells, by where they begin. */
+  readonly cells: ReadonlyMap<number, string>;
+  /** Reads it, where it is. */
+  readonly read?: ImageSource['read'];
+}
 
 interface Arrived {
   readonly segment: Segment;
@@ -39,6 +49,7 @@ export class PipedArchive implements OpenArchive {
   readonly #documents: Map<string, Uint8Array>;
   #index: Uint8Array | undefined;
   #begun = false;
+  #held: Held | undefined;
   /** Entries are read one after the other. After a failure everybody is told of it. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -87,7 +98,32 @@ export class PipedArchive implements OpenArchive {
     if (!this.#begun) throw new ArchiveArrivingError(this.name);
     const { frame, segment } = await this.#inTurn(() => this.#until(cell));
     if (this.#keptBytes < AHEAD) this.#inTurn(() => this.#next()).catch(() => {});
-    return contentOf(this.name, frame, cell, segment, this.#options.zstd);
+    return frame.length === 0 ? this.#heldContent(cell, segment) : contentOf(this.name, frame, cell, segment, this.#options.zstd);
+  }
+
+  /** The first segment, or whatever else comes behind the layout. @throws ArchiveCorruptError when nothing does */
+  async arrive(): Promise<void> {
+    await this.#inTurn(() => this.#next());
+  }
+
+  /** Of the first image: may be left out by the one who sends. */
+  offer(cells: ReadonlyMap<number, string>): void {
+    this.#held = { cells };
+  }
+
+  /** How what was offered is read. */
+  readHeld(read: ImageSource['read']): void {
+    if (this.#held !== undefined) this.#held = { ...this.#held, read };
+  }
+
+  async #heldContent(cell: Cell, { digest, content: wanted }: Segment): Promise<Uint8Array> {
+    const { cells, read } = this.#held ?? {};
+    if (read === undefined || cells?.get(cell.offset) !== wanted)
+      throw new ArchiveCorruptError(this.name, blobPath(digest), `is empty where ${cell.image} at byte ${cell.offset} comes`);
+    const content = new Uint8Array(cell.length);
+    for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset);
+    if (contentDigest(content) !== wanted) throw new HeldChangedError(this.name, cell.offset);
+    return content;
   }
 
   /** Reads to the end, and checks that what has come is what the manifests name. */

@@ -37,6 +37,25 @@ export class StreamBytes implements TarBytes {
     return true;
   }
 
+  /** Up to a newline, without it; undefined when there is none within `most` bytes. */
+  async line(most: number): Promise<string | undefined> {
+    const pieces: Uint8Array[] = [];
+    for (let length = 0; length <= most; ) {
+      const piece = await this.#take(REST);
+      if (piece === undefined) return undefined;
+      const stop = piece.indexOf(0x0a);
+      if (stop >= 0) {
+        this.#rest = Buffer.concat([piece.subarray(stop + 1), this.#rest]);
+        this.offset -= piece.length - stop - 1;
+        pieces.push(piece.subarray(0, stop));
+        return Buffer.concat(pieces).toString('utf8');
+      }
+      pieces.push(piece);
+      length += piece.length;
+    }
+    return undefined;
+  }
+
   /** Reads to the end, so that whoever writes into the pipe is not cut off. False when something else than zeros comes. */
   async restIsZero(): Promise<boolean> {
     let zero = true;

@@ -31,10 +31,11 @@ const folderName = /^(?:\.\/?)?(?:blobs\/?|blobs\/sha256\/?)?$/;
 export async function* tarEntries(archive: string, bytes: TarBytes): AsyncGenerator<TarEntry, void, void> {
   const header = new Uint8Array(BLOCK);
   let attributes = new Map<string, string>();
+  const start = bytes.offset;
   for (;;) {
     const place = `its entry at byte ${bytes.offset}`;
     const cutOff = (): ArchiveCorruptError => new ArchiveCorruptError(archive, place, `is cut off at byte ${bytes.offset}`);
-    const first = bytes.offset === 0;
+    const first = bytes.offset === start;
     if (!(await bytes.read(header))) throw first ? notTar(archive) : cutOff();
     const entry = decoded(archive, header, place, first);
     if (entry === null) return;

@@ -31,6 +31,12 @@ export interface WrittenArchive {
   readonly bytes: number;
 }
 
+/** Stands for a segment whose content the reader has said that it has: an empty blob. Only in what is not kept. */
+export function absentSegment({ image, offset }: Cell, content: string): PackedSegment {
+  const frame = new Uint8Array(0);
+  return { digest: sha256(frame), frame, attributes: { image, offset: String(offset), content } };
+}
+
 export class ArchiveWriter {
   readonly #sink: BlobSink;
   readonly #options: ArchiveWriterOptions;

@@ -1,8 +1,15 @@
 /** Carries a capture out: cells are read, packed and compressed side by side, and written in their order. */
 import { type Cell, cellsOf } from '../archive/cells.ts';
+import { contentDigest } from '../archive/content-digest.ts';
 import type { ArchivedImage } from '../archive/layout.ts';
 import type { BlobSink } from '../archive/store.ts';
-import { ArchiveWriter, type ArchiveWriterOptions, type PackedSegment, type WrittenArchive } from '../archive/writer.ts';
+import {
+  ArchiveWriter,
+  type ArchiveWriterOptions,
+  absentSegment,
+  type PackedSegment,
+  type WrittenArchive,
+} from '../archive/writer.ts';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { alignedBuffers } from '../image/aligned.ts';
 import { type ByteRange, end } from '../image/contract.ts';
@@ -33,44 +40,62 @@ export async function executeCapture(
   plan: CapturePlan,
   sink: BlobSink,
   options: ArchiveWriterOptions,
-  { signal, onEvent = ignoreEvents }: RunOptions = {},
+  run: RunOptions = {},
 ): Promise<CaptureResult> {
-  const begun = performance.now();
-  const [image] = plan.layout.images as [ArchivedImage];
-  const { source: identity, knownBad, readErrors: policy, layout } = plan;
   try {
-    const planned = { ...plan, sighting: plan.precondition };
-    const source = await openPlannedSource(planned);
-    try {
-      const reader = readerFor(source, { identity, knownBad, policy });
-      try {
-        onEvent({ type: 'phase', phase: 'capture', title: 'Capturing' });
-        const writer = await ArchiveWriter.begin(sink, layout, options);
-        let done = 0;
-        const pack = async (cell: Cell, buffer: Uint8Array): Promise<PackedSegment> => {
-          await reader.read(buffer, cell.offset, cell.ranges);
-          const packed = await writer.pack(cell, squeezed(cell, buffer));
-          done += cell.length;
-          onEvent({ type: 'progress', phase: 'capture', done, total: image.data.bytes });
-          return packed;
-        };
-        for await (const packed of inOrder(cellsOf(image, layout.segmentSize), layout.segmentSize, pack, signal))
-          await writer.put(packed);
-        await reader.settle();
-        await settleSource(source, planned);
-        onEvent({ type: 'phase', phase: 'flush', title: 'Waiting until everything is on stable storage' });
-        const written = await writer.finish();
-        const seconds = (performance.now() - begun) / 1000;
-        return { ...written, data: image.data.bytes, codec: options.zstd.name, unreadable: reader.bad, seconds };
-      } finally {
-        await reader.close();
-      }
-    } finally {
-      await source.close();
-    }
+    const writer = await ArchiveWriter.begin(sink, plan.layout, options);
+    const captured = await captureInto(writer, plan, run);
+    return { ...captured, codec: options.zstd.name };
   } catch (error) {
     await sink.abort();
     throw error;
+  }
+}
+
+export interface CaptureIntoOptions extends RunOptions {
+  /** Where the archive goes has the content of a cell already: by where that begins, with its digest. */
+  readonly have?: ReadonlyMap<number, string>;
+}
+
+/** Behind the layout. @throws as `executeCapture`; whoever made the writer aborts its sink then */
+export async function captureInto(
+  writer: ArchiveWriter,
+  plan: CapturePlan,
+  { signal, onEvent = ignoreEvents, have }: CaptureIntoOptions = {},
+): Promise<Omit<CaptureResult, 'codec'>> {
+  const begun = performance.now();
+  const [image] = plan.layout.images as [ArchivedImage];
+  const { source: identity, knownBad, readErrors: policy, layout } = plan;
+  const planned = { ...plan, sighting: plan.precondition };
+  const source = await openPlannedSource(planned);
+  try {
+    const reader = readerFor(source, { identity, knownBad, policy });
+    try {
+      onEvent({ type: 'phase', phase: 'capture', title: 'Capturing' });
+      let done = 0;
+      const pack = async (cell: Cell, buffer: Uint8Array): Promise<PackedSegment> => {
+        await reader.read(buffer, cell.offset, cell.ranges);
+        const content = squeezed(cell, buffer);
+        const held = have?.get(cell.offset);
+        const isHeld = held !== undefined && held === contentDigest(content);
+        const packed = isHeld ? absentSegment(cell, held) : await writer.pack(cell, content);
+        done += cell.length;
+        onEvent({ type: 'progress', phase: 'capture', done, total: image.data.bytes });
+        return packed;
+      };
+      for await (const packed of inOrder(cellsOf(image, layout.segmentSize), layout.segmentSize, pack, signal))
+        await writer.put(packed);
+      await reader.settle();
+      await settleSource(source, planned);
+      onEvent({ type: 'phase', phase: 'flush', title: 'Waiting until everything is on stable storage' });
+      const written = await writer.finish();
+      const seconds = (performance.now() - begun) / 1000;
+      return { ...written, data: image.data.bytes, unreadable: reader.bad, seconds };
+    } finally {
+      await reader.close();
+    }
+  } finally {
+    await source.close();
   }
 }
 

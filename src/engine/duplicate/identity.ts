@@ -1,5 +1,6 @@
 /** Whose identity the target gets: its own, the source's, that of a profile, or none. */
 import { isDeepStrictEqual } from 'node:util';
+import type { ProfileContent } from '../profile/load.ts';
 import type { Bundle } from '../profile/model.ts';
 import type { Disk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
@@ -11,6 +12,8 @@ export interface IdentityRequest {
   readonly choice: IdentityChoice;
   /** YAML file, for `file`. */
   readonly file?: string;
+  /** What it says, where it was read elsewhere. */
+  readonly loaded?: ProfileContent;
   /** Directories to find bases in. */
   readonly profiles: readonly string[];
   /** An existing profile of the target may be replaced. */
@@ -51,8 +54,7 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
       return replaceUnlessSame(request, facts, stored.bundle);
     }
     case 'file': {
-      const { loadProfile } = await import('../profile/load.ts');
-      const loaded = await loadProfile(request.file as string, { searchPath: request.profiles });
+      const loaded = request.loaded ?? (await loadRequested(request));
       const existing = facts.targetProfile?.bundle;
       // A profile that is there already is not drawn again: the same command, run twice, makes the same machine.
       if (
@@ -71,6 +73,11 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
       return replaceUnlessSame(request, facts, bundle);
     }
   }
+}
+
+async function loadRequested({ file, profiles }: IdentityRequest): Promise<ProfileContent> {
+  const { loadProfile } = await import('../profile/load.ts');
+  return loadProfile(file as string, { searchPath: profiles });
 }
 
 function targetIdentity({ source, target, targetProfile }: IdentityFacts): Bundle {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { ArchiveArrivingError } from '../archive/errors.ts';
+import { PipedArchive } from '../archive/piped.ts';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { ImageExistsError } from '../image/errors.ts';
@@ -59,7 +60,7 @@ export async function planClones(
   if (targets.some(({ identity }) => identity.choice !== 'none') && process.getuid?.() !== 0) throw needsRoot();
   if (request.mapFile !== undefined) await checkMapPlace(request.mapFile, request.sourceMap);
   onEvent({ type: 'phase', phase: 'plan', title: 'Looking at the disks' });
-  await refuseSharedStorage(request.source, targets);
+  await refuseSharedStorage(request, targets);
   // While the source is looked at, which is mostly waiting. What goes wrong is told when it is their turn.
   const surveys = targets.map((target) => surveyTarget(request, target));
   const ended = Promise.allSettled(surveys);
@@ -105,9 +106,11 @@ async function surveyTarget(request: CopyRequest, wanted: TargetRequest): Promis
 }
 
 /** @throws CloneRefusedError when two of the disks are one */
-async function refuseSharedStorage(source: string, targets: readonly TargetRequest[]): Promise<void> {
+async function refuseSharedStorage({ source, archive }: CopyRequest, targets: readonly TargetRequest[]): Promise<void> {
   for (const [index, { target }] of targets.entries()) {
-    if (await sharesStorage(source, target)) throw sameStorage('the source', source, target);
+    // What arrives has no place here.
+    if (!(archive instanceof PipedArchive) && (await sharesStorage(source, target)))
+      throw sameStorage('the source', source, target);
     for (const other of targets.slice(0, index)) {
       if (await sharesStorage(other.target, target)) throw sameStorage('the target', other.target, target);
     }

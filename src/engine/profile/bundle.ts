@@ -4,7 +4,7 @@ import { NothingToKeepError, PreviousBundleError } from './bundle-errors.ts';
 import { isMachineId } from './checks.ts';
 import { isTargetId } from './header.ts';
 import { generateHostKeys, isHostKey } from './host-keys.ts';
-import type { LoadedProfile } from './load.ts';
+import type { ProfileContent } from './load.ts';
 import type { Bundle, ResolvedProfile, SshHostKey } from './model.ts';
 
 export { decodeBundle, encodeBundle, redactBundle } from './bundle-codec.ts';
@@ -24,7 +24,7 @@ export interface BundleOptions {
 /**
  * @throws ProfileInvalidError (E017, E023) for secrets, NothingToKeepError, PreviousBundleError, KeygenError
  */
-export async function makeBundle(loaded: LoadedProfile, options: BundleOptions = {}): Promise<Bundle> {
+export async function makeBundle(loaded: ProfileContent, options: BundleOptions = {}): Promise<Bundle> {
   const { previous, targetId: wanted } = options;
   if (wanted !== undefined && !isTargetId(wanted)) throw new RangeError(`the target id ${wanted} is not a UUID in lower case`);
   if (previous !== undefined && wanted !== undefined && previous.targetId !== wanted) {

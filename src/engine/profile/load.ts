@@ -24,6 +24,9 @@ export interface LoadOptions {
   readonly secrets?: 'check' | 'skip';
 }
 
+/** What a bundle is made of. */
+export type ProfileContent = Pick<LoadedProfile, 'resolved' | 'source' | 'readSecrets'>;
+
 export interface LoadedProfile {
   readonly resolved: ResolvedProfile;
   /** The profile itself, as written. */
