@@ -25,7 +25,8 @@ export class TarSink implements BlobSink {
     this.#unfinished = unfinished;
     // Whose end the destination's is: a file's, not that of standard output.
     this.#flow = pipeline(this.#tar, destination, { end: unfinished !== undefined });
-    this.#flow.catch(() => {});
+    // An entry waits for ever when nobody takes it any more.
+    this.#flow.catch(() => this.#tar.destroy());
   }
 
   /** @throws ArchiveExistsError, ArchiveIoError */
@@ -83,16 +84,18 @@ export class TarSink implements BlobSink {
       mtime: new Date(0),
       ...(Object.keys(pax).length === 0 ? {} : { pax: { ...pax } }),
     };
-    const taken = new Promise<void>((resolve, reject) => {
-      const entry = this.#tar.entry(header, (error) => (error ? reject(error) : resolve()));
-      entry.end(bytes);
-    });
-    taken.catch(() => {});
     try {
-      // An entry waits for ever when nobody takes it any more.
-      await Promise.race([taken, this.#flow.then(() => taken)]);
+      await new Promise<void>((resolve, reject) => {
+        const entry = this.#tar.entry(header, (error) => (error ? reject(error) : resolve()));
+        entry.on('error', reject);
+        entry.end(bytes);
+      });
     } catch (error) {
-      throw new ArchiveIoError(this.name, 'writing', error);
+      // What the destination said tells more.
+      await this.#flow.catch((reason: unknown) => {
+        throw new ArchiveIoError(this.name, 'writing', reason);
+      });
+      throw error;
     }
   }
 }
