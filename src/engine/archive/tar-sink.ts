@@ -1,5 +1,4 @@
 /** An OCI image layout as a tar that is written from the front to the end: a file, or a pipe. */
-import { createWriteStream } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Writable } from 'node:stream';
@@ -8,6 +7,7 @@ import { type Pack, pack } from 'tar-stream';
 import { ArchiveExistsError, ArchiveIoError } from './errors.ts';
 import { blobPath, layoutFile } from './oci.ts';
 import type { BlobSink } from './store.ts';
+import { writtenFile } from './written-back.ts';
 
 /** What is being written has another name. */
 const UNFINISHED = '.doppel-part';
@@ -39,7 +39,7 @@ export class TarSink implements BlobSink {
     const file = await open(unfinished, 'wx').catch((error: unknown) => {
       throw new ArchiveIoError(path, 'making', error);
     });
-    const sink = new TarSink(path, createWriteStream('', { fd: file, flush: true }), unfinished);
+    const sink = new TarSink(path, writtenFile(file), unfinished);
     await sink.#entry('oci-layout', Buffer.from(layoutFile));
     return sink;
   }
