@@ -6,6 +6,7 @@ import { ArchiveCorruptError, ArchiveExistsError, ArchiveIoError } from './error
 import { blobPath, type Descriptor, layoutFile } from './oci.ts';
 import type { BlobSink, BlobSource } from './store.ts';
 import { checkDigest, checkSize } from './verified.ts';
+import { write } from './written-back.ts';
 
 const BLOBS = 'blobs/sha256';
 /** What is being written has another name. */
@@ -99,7 +100,8 @@ export class DirectorySink implements BlobSink {
   async #write(path: string, bytes: Uint8Array): Promise<void> {
     const place = join(this.name, path);
     try {
-      await writeFile(place + UNFINISHED, bytes);
+      const file = await open(place + UNFINISHED, 'w');
+      await write(file, bytes, 0).finally(() => file.close());
       await rename(place + UNFINISHED, place);
     } catch (error) {
       throw new ArchiveIoError(this.name, `writing ${path} of`, error);

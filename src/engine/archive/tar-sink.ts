@@ -1,5 +1,4 @@
 /** An OCI image layout as a tar that is written from the front to the end: a file, or a pipe. */
-import { createWriteStream } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Writable } from 'node:stream';
@@ -8,6 +7,7 @@ import { type Pack, pack } from 'tar-stream';
 import { ArchiveExistsError, ArchiveIoError } from './errors.ts';
 import { blobPath, layoutFile } from './oci.ts';
 import type { BlobSink } from './store.ts';
+import { writtenFile } from './written-back.ts';
 
 /** What is being written has another name. */
 const UNFINISHED = '.doppel-part';
@@ -25,7 +25,8 @@ export class TarSink implements BlobSink {
     this.#unfinished = unfinished;
     // Whose end the destination's is: a file's, not that of standard output.
     this.#flow = pipeline(this.#tar, destination, { end: unfinished !== undefined });
-    this.#flow.catch(() => {});
+    // An entry waits for ever when nobody takes it any more.
+    this.#flow.catch(() => this.#tar.destroy());
   }
 
   /** @throws ArchiveExistsError, ArchiveIoError */
@@ -38,7 +39,7 @@ export class TarSink implements BlobSink {
     const file = await open(unfinished, 'wx').catch((error: unknown) => {
       throw new ArchiveIoError(path, 'making', error);
     });
-    const sink = new TarSink(path, createWriteStream('', { fd: file, flush: true }), unfinished);
+    const sink = new TarSink(path, writtenFile(file), unfinished);
     await sink.#entry('oci-layout', Buffer.from(layoutFile));
     return sink;
   }
@@ -83,16 +84,18 @@ export class TarSink implements BlobSink {
       mtime: new Date(0),
       ...(Object.keys(pax).length === 0 ? {} : { pax: { ...pax } }),
     };
-    const taken = new Promise<void>((resolve, reject) => {
-      const entry = this.#tar.entry(header, (error) => (error ? reject(error) : resolve()));
-      entry.end(bytes);
-    });
-    taken.catch(() => {});
     try {
-      // An entry waits for ever when nobody takes it any more.
-      await Promise.race([taken, this.#flow.then(() => taken)]);
+      await new Promise<void>((resolve, reject) => {
+        const entry = this.#tar.entry(header, (error) => (error ? reject(error) : resolve()));
+        entry.on('error', reject);
+        entry.end(bytes);
+      });
     } catch (error) {
-      throw new ArchiveIoError(this.name, 'writing', error);
+      // What the destination said tells more.
+      await this.#flow.catch((reason: unknown) => {
+        throw new ArchiveIoError(this.name, 'writing', reason);
+      });
+      throw error;
     }
   }
 }

@@ -62,8 +62,7 @@ export class ArchiveWriter {
   /** May run side by side. `content` are the bytes of the cell's ranges, one behind the other. */
   async pack({ image, offset }: Cell, content: Uint8Array): Promise<PackedSegment> {
     const frame = await this.#options.zstd.compress(content, this.#options.level);
-    const digest = `sha256:${Buffer.from(await crypto.subtle.digest('SHA-256', frame as Uint8Array<ArrayBuffer>)).toString('hex')}`;
-    return { digest, frame, attributes: { image, offset: String(offset), content: contentDigest(content) } };
+    return { digest: sha256(frame), frame, attributes: { image, offset: String(offset), content: contentDigest(content) } };
   }
 
   /** One after the other, in the order of the cells. @throws ArchiveIoError */

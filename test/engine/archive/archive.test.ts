@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ArchivedDisk } from '../../../src/engine/archive/archived-disk.ts';
@@ -12,6 +13,7 @@ import {
   ArchiveCorruptError,
   ArchiveExistsError,
   ArchiveIncompleteError,
+  ArchiveIoError,
   ArchiveVersionError,
   NotAnArchiveError,
 } from '../../../src/engine/archive/errors.ts';
@@ -186,6 +188,24 @@ test('a tar that was given up leaves nothing', async () => {
     readdirSync(folder).filter((name) => name.startsWith(path.slice(folder.length + 1))),
     [],
   );
+});
+
+test('a destination that takes no more ends the writing, wherever that is', async () => {
+  for (let room = 0; room < 150_000; room += 15_000) {
+    let taken = 0;
+    const full = new Writable({
+      highWaterMark: 1 << 14,
+      write(chunk: Uint8Array, _encoding, done) {
+        taken += chunk.length;
+        setImmediate(done, taken > room ? new Error('no more room') : null);
+      },
+    });
+    const error = await TarSink.toStream('a pipe', full)
+      .then((sink) => write(five, sink))
+      .catch((reason: unknown) => reason);
+    assert.instance(error, ArchiveIoError);
+    assert.match((error as Error).message, 'writing a pipe failed: no more room');
+  }
 });
 
 test('every flipped byte of a tar is noticed, or changes nothing that counts', async () => {
