@@ -19,6 +19,7 @@ import {
   tool,
   writeInto,
 } from '../engine/duplicate/small-disk.ts';
+import { atEnd } from '../fixtures/cleanup.ts';
 import { type Sshd, startSshd } from '../fixtures/sshd.ts';
 import { tempDir } from '../fixtures/temp.ts';
 import { doppel, doppelFails, doppelOk, launcher } from './run-doppel.ts';
@@ -118,7 +119,10 @@ test('a connection that is cut exits with 9, and the same command goes on withou
   for (const { offset } of [parts.root, parts.app])
     tool('debugfs', ['-w', '-R', `write ${random} random`, `${large}?offset=${offset}`]);
   // The real ssh is killed behind so many bytes.
-  const cutter = instead('cut-ssh', 'exec 3< <(dd bs=64K count=200 status=none; kill -KILL $$)\nexec $SSH "$@" <&3');
+  const cutter = instead(
+    'cut-ssh',
+    'exec 3< <(dd bs=64K count=20 status=none; head -c 20000000; kill -KILL $$)\nexec $SSH "$@" <&3',
+  );
   const failure = await doppelFails('clone', large, ...by({ ssh: cutter }, target, '--yes'));
   assert.equal([failure.exitCode, failure.code], [9, 'CONNECTION_LOST'], failure.message);
   assert.match(tableOf(target), 'doppel-incomplete');
@@ -132,14 +136,50 @@ test('a connection that is cut exits with 9, and the same command goes on withou
     again = await doppel('clone', large, ...by({ ssh }, target, '--yes'));
   }
   assert.is(again.exitCode, 0, again.stderr);
-  await doppelOk(
-    'clone',
-    source,
-    ...by({ ssh: instead('whole-ssh', `tee ${whole} | $SSH "$@"`) }, blank('new.img'), '--as', 'none', '--yes'),
-  );
+  const counting = instead('whole-ssh', `tee ${whole} | $SSH "$@"`);
+  await doppelOk('clone', large, ...by({ ssh: counting }, blank('new.img'), '--as', 'none', '--yes'));
   assert.ok(statSync(sent).size < statSync(whole).size - 4 * MiB, `${statSync(sent).size} of ${statSync(whole).size}`);
   assert.is(textOf(target, parts.root, '/etc/hostname'), 'web-07\n');
   assert.is(hashOf(target, regionRange), before);
+});
+
+test('between two network namespaces, a cable that is pulled in the middle is noticed, and the same command finishes', async () => {
+  const [here, there] = [`doppel-a${process.pid}`, `doppel-b${process.pid}`];
+  const ip = (...words: string[]): string => tool('ip', words);
+  for (const name of [here, there]) {
+    ip('netns', 'add', name);
+    atEnd(() => ip('netns', 'del', name));
+  }
+  ip('link', 'add', 'cable', 'netns', here, 'type', 'veth', 'peer', 'name', 'cable', 'netns', there);
+  for (const [name, address] of [
+    [here, '192.0.2.1/24'],
+    [there, '192.0.2.2/24'],
+  ] as const) {
+    ip('-n', name, 'address', 'add', address, 'dev', 'cable');
+    ip('-n', name, 'link', 'set', 'cable', 'up');
+  }
+  const server = await startSshd(tempDir('sshd-netns'), { address: '192.0.2.2', namespace: there });
+  const target = blank('elsewhere.img');
+  // Behind so many pieces the cable is pulled, and everything waits for an answer that does not come.
+  const pull = instead(
+    'pull-ssh',
+    `{ dd bs=64K count=150 status=none; ip -n ${here} link set cable down; cat; } | ip netns exec ${here} ${server.ssh} -o ServerAliveInterval=1 -o ServerAliveCountMax=2 "$@"`,
+  );
+  const where = `ssh://root@192.0.2.2:2222${target}`;
+  const args = [where, '--remote-command', remoteCommand, '--as', 'none', '--yes'];
+  const failure = await doppelFails('clone', join(folder, 'large.img'), ...args, '--ssh', pull);
+  assert.equal([failure.exitCode, failure.code], [9, 'CONNECTION_LOST'], failure.message);
+  assert.match(tableOf(target), 'doppel-incomplete');
+  ip('-n', here, 'link', 'set', 'cable', 'up');
+  const plain = instead('netns-ssh', `ip netns exec ${here} ${server.ssh} "$@"`);
+  let again = await doppel('clone', join(folder, 'large.img'), ...args, '--ssh', plain);
+  for (let tries = 0; tries < 100 && again.stderr.includes('IN_USE'); tries++) {
+    await setTimeout(200);
+    again = await doppel('clone', join(folder, 'large.img'), ...args, '--ssh', plain);
+  }
+  assert.is(again.exitCode, 0, again.stderr);
+  assert.equal([...filesOf(target, parts.app)], [...filesOf(join(folder, 'large.img'), parts.app)]);
+  server.stop();
 });
 
 test('what cannot be is refused with the reason, and nothing is written', async () => {
