@@ -94,6 +94,19 @@ export class Archive implements OpenArchive {
     return contentOf(this.name, await this.#source.blob(segment), cell, segment, this.#zstd);
   }
 
+  /** The segment of a cell as it is stored; what it holds has been checked. @throws ArchiveCorruptError, ArchiveIoError */
+  async stored(cell: Cell): Promise<Uint8Array> {
+    const segment = this.segment(cell);
+    const frame = await this.#source.blob(segment);
+    await contentOf(this.name, frame, cell, segment, this.#zstd);
+    return frame;
+  }
+
+  /** The file that is the blob of a segment, where there is one. */
+  fileOf({ digest }: Segment): string | undefined {
+    return this.#source.fileOf?.(digest);
+  }
+
   /** Each blob was checked when it was read. */
   async settle(): Promise<void> {}
 
@@ -148,8 +161,18 @@ export async function readLayout(
 async function topOf(source: BlobSource): Promise<Descriptor> {
   const { manifests } = document(source.name, 'index.json', await source.document('index.json'), parseIndex);
   const [top] = manifests;
-  if (top === undefined || manifests.length > 1) throw new NotAnArchiveError(source.name, `it holds ${manifests.length} images`);
+  if (top === undefined || manifests.length > 1) throw severalImages(source.name, manifests);
   return top;
+}
+
+function severalImages(archive: string, manifests: readonly Descriptor[]): NotAnArchiveError {
+  const shown = manifests.slice(0, 5).map((each) => each.annotations?.[annotations.tag] ?? each.digest.slice(0, 19));
+  const more = manifests.length > shown.length ? ', …' : '';
+  return new NotAnArchiveError(
+    archive,
+    `it holds ${manifests.length} images (${shown.join(', ')}${more}), and an archive is one`,
+    `Take one out: skopeo copy --all oci:${archive}:${shown[0] ?? 'TAG'} oci:NEW-DIRECTORY.`,
+  );
 }
 
 /** Of all manifests, the layout once, before the segments. */
@@ -179,7 +202,8 @@ async function layersOf(source: BlobSource, top: Descriptor): Promise<Descriptor
   return layers;
 }
 
-function document<T>(archive: string, place: string, bytes: Uint8Array, parse: (bytes: Uint8Array) => T): T {
+/** @throws ArchiveCorruptError */
+export function document<T>(archive: string, place: string, bytes: Uint8Array, parse: (bytes: Uint8Array) => T): T {
   try {
     return parse(bytes);
   } catch (error) {

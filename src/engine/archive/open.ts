@@ -20,7 +20,7 @@ export async function openArchive(path: string, access: ArchiveAccess = {}, zstd
   }
 }
 
-async function openStore(path: string): Promise<BlobSource> {
+export async function openStore(path: string): Promise<BlobSource> {
   const stats = await stat(path).catch((error: unknown) => {
     throw new ArchiveIoError(path, 'reading', error);
   });

@@ -1,4 +1,6 @@
 /** Carries a capture out: cells are read, packed and compressed side by side, and written in their order. */
+import type { Archive } from '../archive/archive.ts';
+import { BaseSegments } from '../archive/base.ts';
 import { type Cell, cellsOf } from '../archive/cells.ts';
 import type { ArchivedImage } from '../archive/layout.ts';
 import type { BlobSink } from '../archive/store.ts';
@@ -9,6 +11,11 @@ import { type ByteRange, end } from '../image/contract.ts';
 import type { CapturePlan } from './capture-plan.ts';
 import { openPlannedSource, settleSource } from './open-source.ts';
 import { readerFor } from './reader.ts';
+
+export interface CaptureOptions extends Omit<ArchiveWriterOptions, 'base'> {
+  /** With segments of the size that the plan has. */
+  readonly base?: Archive;
+}
 
 export interface CaptureResult extends WrittenArchive {
   /** Bytes of the images that are in it. */
@@ -32,7 +39,7 @@ const MOST_LANES = 4;
 export async function executeCapture(
   plan: CapturePlan,
   sink: BlobSink,
-  options: ArchiveWriterOptions,
+  { base, ...options }: CaptureOptions,
   { signal, onEvent = ignoreEvents }: RunOptions = {},
 ): Promise<CaptureResult> {
   const begun = performance.now();
@@ -45,7 +52,9 @@ export async function executeCapture(
       const reader = readerFor(source, { identity, knownBad, policy });
       try {
         onEvent({ type: 'phase', phase: 'capture', title: 'Capturing' });
-        const writer = await ArchiveWriter.begin(sink, layout, options);
+        const onDamaged = (message: string): void => onEvent({ type: 'warning', message });
+        const reuse = base === undefined ? {} : { base: new BaseSegments(base, onDamaged) };
+        const writer = await ArchiveWriter.begin(sink, layout, { ...options, ...reuse });
         let done = 0;
         const pack = async (cell: Cell, buffer: Uint8Array): Promise<PackedSegment> => {
           await reader.read(buffer, cell.offset, cell.ranges);
