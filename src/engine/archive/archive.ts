@@ -1,5 +1,6 @@
 /** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
 
+import type { PartSelector } from '../image/spec.ts';
 import type { ArchiveAccess } from './access.ts';
 import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
@@ -17,6 +18,8 @@ export interface OpenArchive {
   /** Of the one descriptor in its index: it stands for every byte. Not known while it is still arriving. */
   readonly digest?: string;
   readonly layout: ArchiveLayout;
+  /** What of it is meant; absent: all of it. */
+  readonly part?: PartSelector;
   /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
   content(cell: Cell): Promise<Uint8Array>;
   /** When all that is wanted of it was read: makes sure that all of it is right. @throws ArchiveCorruptError, ArchiveIoError */
@@ -37,6 +40,8 @@ export interface Segment {
 export interface ArchiveOptions {
   readonly access: ArchiveAccess;
   readonly zstd: Zstd;
+  /** As of `OpenArchive`. */
+  readonly part?: PartSelector;
 }
 
 /** Bytes of the content of a layout. */
@@ -49,6 +54,7 @@ export class Archive implements OpenArchive {
   /** Of the one descriptor in its index: it stands for every byte. */
   readonly digest: string;
   readonly layout: ArchiveLayout;
+  readonly part?: PartSelector;
   readonly #source: BlobSource;
   readonly #zstd: Zstd;
   /** By image and offset of the cell. */
@@ -56,7 +62,7 @@ export class Archive implements OpenArchive {
 
   private constructor(
     source: BlobSource,
-    { access, zstd }: ArchiveOptions,
+    { access, zstd, part }: ArchiveOptions,
     digest: string,
     layout: ArchiveLayout,
     segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>,
@@ -64,6 +70,7 @@ export class Archive implements OpenArchive {
     this.name = source.name;
     this.#source = source;
     this.access = access;
+    if (part !== undefined) this.part = part;
     this.#zstd = zstd;
     this.digest = digest;
     this.layout = layout;
