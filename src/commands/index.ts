@@ -1,6 +1,7 @@
 /** The commands of doppel by id, words separated by `:`. */
 import type { Command } from '@oclif/core';
 import ArchiveDiff from './archive/diff.ts';
+import ArchiveExtract from './archive/extract.ts';
 import ArchiveList from './archive/list.ts';
 import ArchivePrune from './archive/prune.ts';
 import ArchiveVerify from './archive/verify.ts';
@@ -18,6 +19,7 @@ import Verify from './verify.ts';
 
 export const COMMANDS: Record<string, Command.Class> = {
   'archive:diff': ArchiveDiff,
+  'archive:extract': ArchiveExtract,
   'archive:list': ArchiveList,
   'archive:prune': ArchivePrune,
   'archive:verify': ArchiveVerify,
