@@ -1,9 +1,8 @@
 /** Which files of an archive's directory nothing names, and how they go. */
-import { readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { open, readdir, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { RefusedError } from '../errors.ts';
-import { syncFileSystem } from '../native/libc.ts';
 import { BLOBS, openLocked, UNFINISHED } from './directory.ts';
 import { ArchiveIoError, NotAnArchiveError } from './errors.ts';
 import { openStore } from './open.ts';
@@ -73,10 +72,16 @@ export async function executePrune(plan: PrunePlan, options: PruneOptions): Prom
   try {
     if (!isDeepStrictEqual(await planPrune(directory, options), plan)) throw changedMeanwhile(directory);
     for (const { path } of plan.remove) await rm(join(directory, path)).catch(failed);
-    await syncFileSystem(folder.fd).catch(failed);
+    for (const changed of new Set(plan.remove.map(({ path }) => dirname(path))))
+      await syncFolder(join(directory, changed)).catch(failed);
   } finally {
     await folder.close();
   }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
+  await folder.sync().finally(() => folder.close());
 }
 
 interface BlobFile extends PrunableFile {

@@ -4,8 +4,9 @@ import { basename, dirname, join } from 'node:path';
 import type { Archive } from '../archive/archive.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import { checkCreatable, claimName } from '../image/create.ts';
-import { openFailed } from '../image/errors.ts';
+import { ImageExistsError, openFailed } from '../image/errors.ts';
 import { endLease, leasedFolder } from '../image/leased-folder.ts';
+import { exists } from '../image/spec.ts';
 import { archivedImage } from './archived-source.ts';
 import { executeClone } from './execute.ts';
 import { planClone } from './make-plan.ts';
@@ -28,6 +29,7 @@ export async function extractImage(
   const { image, machine } = archivedImage(archive);
   // In whole sectors of the disk already.
   const { size } = machine.image;
+  if (await exists(file)) throw new ImageExistsError(file, 'Remove it, or name another file.');
   await checkCreatable(file, size);
   const folder = await realpath(dirname(file));
   const workshop = await leasedFolder(join(folder, '.doppel-new-')).catch(openFailed(folder));
