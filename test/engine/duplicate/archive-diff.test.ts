@@ -17,7 +17,8 @@ const at = (name: string): string => join(folder, name);
 const source = at('source.img');
 
 test.before(async () => {
-  await makeSmallDisk(source);
+  await makeSmallDisk(at('sparse.img'));
+  execFileSync('cp', ['--sparse=never', at('sparse.img'), source]);
   await captured('old', source);
   await captured('old-8', source, { segmentSize: 8 * MiB });
 });
@@ -86,13 +87,7 @@ test('only the part that was changed differs, also where several parts share a s
 });
 
 test('what was deleted is free, and comes back from the other side', async () => {
-  await captured(
-    'deleted',
-    changed('deleted', [
-      ['app', 'kill_file /db/large'],
-      ['app', 'rm /db/large'],
-    ]),
-  );
+  await captured('deleted', changed('deleted', [['app', 'rm /db/large']]));
   const there = await diff('old', 'deleted');
   assert.equal(results(there), { ...equal, 4: 'differs' });
   assert.ok((there.parts[3]?.freed ?? 0) >= 4 * MiB, JSON.stringify(there.parts[3]));
@@ -102,14 +97,10 @@ test('what was deleted is free, and comes back from the other side', async () =>
 });
 
 test('zeros are the same, written or left out', async () => {
-  const sparse = at('sparse.img');
-  execFileSync('cp', ['--sparse=always', source, sparse]);
-  const full = changed('full', []);
-  await captured('sparse', sparse);
-  await captured('full', full);
+  await captured('sparse', at('sparse.img'));
   for (const [a, b] of [
-    ['sparse', 'full'],
-    ['full', 'sparse'],
+    ['sparse', 'old'],
+    ['old', 'sparse'],
   ] as const) {
     const found = await diff(a, b);
     assert.is(found.equal, true, JSON.stringify(found, undefined, 1));
