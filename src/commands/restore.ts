@@ -30,7 +30,8 @@ export default class Restore extends DuplicateCommand {
     archive: Args.string({
       required: true,
       ignoreStdin: true,
-      description: 'Directory or tar file that "doppel capture" made, or - for such a tar on standard input.',
+      description:
+        'Directory or tar file that "doppel capture" made, a part of it (golden.tar#3), or - for such a tar on standard input.',
     }),
     target: Args.string({
       ignoreStdin: true,

@@ -4,13 +4,11 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkArchive } from '../../../src/engine/archive/check.ts';
 import { DirectorySink } from '../../../src/engine/archive/directory.ts';
-import { openArchive } from '../../../src/engine/archive/open.ts';
 import { executePrune, type PrunePlan, planPrune } from '../../../src/engine/archive/prune.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { refusal } from '../duplicate/requests.ts';
-import { sample, write } from './samples.ts';
+import { checkWhole, sample, write } from './samples.ts';
 
 const folder = tempDir('prune');
 let count = 0;
@@ -35,15 +33,6 @@ function name(directory: string, descriptor: object): void {
   const index = JSON.parse(readFileSync(join(directory, 'index.json'), 'utf8'));
   index.manifests.push(descriptor);
   writeFileSync(join(directory, 'index.json'), JSON.stringify(index));
-}
-
-async function whole(directory: string): Promise<void> {
-  const open = await openArchive(directory);
-  try {
-    await checkArchive(open);
-  } finally {
-    await open.close();
-  }
 }
 
 async function prune(directory: string, options = finished): Promise<PrunePlan> {
@@ -73,7 +62,7 @@ test('what nothing names goes, the archive stays whole, and what is no blob stay
   );
   const others = ['blobs/sha256/README', 'blobs/sha512', `blobs/sha512/${'a'.repeat(128)}`, `blobs/sha256/${'2'.repeat(64)}`];
   assert.equal(files(directory), [...before, ...others].sort());
-  await whole(directory);
+  await checkWhole(directory);
 });
 
 test('whatever the index reaches stays, whoever put it there', async () => {
@@ -141,7 +130,7 @@ test('an interrupted capture is left alone unless asked, and one that goes on al
   assert.is((await prune(directory, { unfinished: true })).remove.length, 1);
   assert.equal(readdirSync(join(directory, 'blobs/sha256')), []);
   await write(sample(), await DirectorySink.create(directory));
-  await whole(directory);
+  await checkWhole(directory);
 });
 
 test('what changed after it was looked at is not touched', async () => {

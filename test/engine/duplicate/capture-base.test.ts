@@ -5,13 +5,13 @@ import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync 
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkArchive } from '../../../src/engine/archive/check.ts';
 import { DirectorySink } from '../../../src/engine/archive/directory.ts';
 import { openArchive } from '../../../src/engine/archive/open.ts';
 import type { BlobSink } from '../../../src/engine/archive/store.ts';
 import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
 import type { EngineEvent } from '../../../src/engine/events.ts';
 import { tempDir } from '../../fixtures/temp.ts';
+import { checkWhole } from '../archive/samples.ts';
 import { capture } from './captures.ts';
 import { filesOf, hashOf } from './disk-facts.ts';
 import { clone } from './requests.ts';
@@ -46,15 +46,6 @@ async function captureLater(sink: BlobSink, base: string) {
   }
 }
 
-async function check(archive: string): Promise<void> {
-  const open = await openArchive(archive);
-  try {
-    await checkArchive(open);
-  } finally {
-    await open.close();
-  }
-}
-
 test('what has not changed is the same blob, stored once, and the archive is complete by itself', async () => {
   const may = at('may-away');
   execFileSync('cp', ['-r', at('may'), may]);
@@ -69,7 +60,7 @@ test('what has not changed is the same blob, stored once, and the archive is com
   const total = readdirSync(join(at('june'), blobs)).reduce((sum, name) => sum + statSync(join(at('june'), blobs, name)).size, 0);
   assert.ok(total <= bytes && bytes - reused.bytes < bytes / 2);
   rmSync(may, { recursive: true });
-  await check(at('june'));
+  await checkWhole(at('june'));
   newFile(at('target.img'), smallSize);
   await clone(at('june'), at('target.img'), { as: 'none' });
   const files = filesOf(at('target.img'), parts.app);
@@ -89,7 +80,7 @@ test('from a tar, into a tar, and again, it is the same archive', async () => {
     const { result: again } = await captureLater(sink, base);
     assert.is(again.digest, result.digest);
     assert.equal(again.reused, result.reused);
-    await check(at(name));
+    await checkWhole(at(name));
   }
   assert.is(Buffer.compare(readFileSync(at('june-3.tar')), readFileSync(at('june-4.tar'))), 0);
 });
@@ -108,7 +99,7 @@ test('nothing of a damaged base gets into the archive: it is compressed anew, an
     assert.is(warnings.length, 1);
     assert.match(warnings[0] as string, /bad-.*is damaged: .*compressed anew/);
     assert.ok(result.reused.segments < right.reused.segments && result.reused.segments > 0);
-    await check(at(`from-${what}`));
+    await checkWhole(at(`from-${what}`));
   }
 });
 
@@ -129,7 +120,7 @@ test('a segment that holds something else than its base says is not taken, howev
   const { result, warnings } = await captureLater(await DirectorySink.create(at('from-forged')), forged);
   assert.is(warnings.length, 1);
   assert.ok(result.reused.segments < 5);
-  await check(at('from-forged'));
+  await checkWhole(at('from-forged'));
 });
 
 test('what an interrupted capture has left is replaced', async () => {
@@ -137,10 +128,10 @@ test('what an interrupted capture has left is replaced', async () => {
   for (const path of segmentsOf(at('may'))) writeFileSync(join(at('again'), blobs, path.slice(-64)), 'half');
   await sink.abort();
   await captureLater(await DirectorySink.create(at('again')), at('may'));
-  await check(at('again'));
-  await check(at('may'));
+  await checkWhole(at('again'));
+  await checkWhole(at('may'));
   renameSync(at('again'), at('again-1'));
-  await check(at('again-1'));
+  await checkWhole(at('again-1'));
 });
 
 /** Paths of the blobs of its segments, in their order. */
