@@ -1,8 +1,9 @@
 import { Args, Flags } from '@oclif/core';
+import type { Archive } from '../engine/archive/archive.ts';
 import { ExitCode, UsageError } from '../engine/errors.ts';
 import { BaseCommand, progressFlag } from '../ui/base-command.ts';
 import { kindChoice, kindFlags, kindOverrides, sourceArgument } from '../ui/flags.ts';
-import { parseSize } from '../ui/format.ts';
+import { formatBytes, parseSize } from '../ui/format.ts';
 
 export default class Capture extends BaseCommand {
   static override summary = 'Put what a disk holds into an archive.';
@@ -13,6 +14,7 @@ export default class Capture extends BaseCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %> /dev/sda golden.tar',
     '<%= config.bin %> <%= command.id %> server.img golden --level 9',
+    '<%= config.bin %> <%= command.id %> /dev/sda golden-june --base golden-may',
     '<%= config.bin %> <%= command.id %> /dev/sda - | ssh store "cat > golden.tar"',
   ];
   static override args = {
@@ -31,6 +33,11 @@ export default class Capture extends BaseCommand {
       helpGroup: 'COPY',
     }),
     level: Flags.integer({ min: 1, max: 19, default: 3, summary: 'How hard to compress, as zstd counts.', helpGroup: 'ARCHIVE' }),
+    base: Flags.string({
+      summary: 'An earlier archive: what it holds already is taken from it as it is, neither compressed nor stored again.',
+      helpValue: 'ARCHIVE',
+      helpGroup: 'ARCHIVE',
+    }),
     'segment-size': Flags.string({
       summary:
         'Bytes of the disk that are compressed together: a power of two from 1M to 64M. [default: 8M, more for very large disks]',
@@ -68,7 +75,9 @@ export default class Capture extends BaseCommand {
     if (piped) refusePipe(flags.json);
     const zstd = flags.codec === undefined ? Zstd.usual() : Zstd.open(flags.codec);
     if (zstd === undefined) throw noCodec(flags.codec);
-    const segmentSize = flags['segment-size'] === undefined ? undefined : segmentSizeOf(flags['segment-size']);
+    const wantedSize = flags['segment-size'] === undefined ? undefined : segmentSizeOf(flags['segment-size']);
+    const base = flags.base === undefined ? undefined : await openBase(flags.base, wantedSize);
+    const segmentSize = base?.layout.segmentSize ?? wantedSize;
     const request = {
       source: args.source,
       kinds: kindChoice(flags),
@@ -83,10 +92,16 @@ export default class Capture extends BaseCommand {
       const plan = await planCapture(request, run);
       for (const message of plan.warnings) run.onEvent({ type: 'warning', message });
       const sink = await sinkFor(args.archive);
-      return { plan, ...(await executeCapture(plan, sink, { zstd, level: flags.level, ...view.described(plan) }, run)) };
-    });
-    if (piped) process.stderr.write(view.captureText(args.archive, result));
-    else this.show(flags, view.captureDocument(args.archive, result), view.captureText(args.archive, result));
+      const options = { zstd, level: flags.level, ...view.described(plan), ...(base === undefined ? {} : { base }) };
+      return { plan, ...(await executeCapture(plan, sink, options, run)) };
+    }).finally(() => base?.close());
+    if (piped) process.stderr.write(view.captureText(args.archive, flags.base, result));
+    else
+      this.show(
+        flags,
+        view.captureDocument(args.archive, flags.base, result),
+        view.captureText(args.archive, flags.base, result),
+      );
     if (result.unreadable.length > 0) this.exit(ExitCode.io);
   }
 }
@@ -102,6 +117,19 @@ async function sinkFor(archive: string) {
     return TarSink.toStream('standard output', process.stdout);
   }
   return archive.endsWith('.tar') ? TarSink.toFile(archive) : DirectorySink.create(archive);
+}
+
+/** @throws UsageError when its segments have another size; the errors of openArchive */
+async function openBase(name: string, segmentSize: number | undefined): Promise<Archive> {
+  const { openArchive } = await import('../engine/archive/open.ts');
+  const base = await openArchive(name);
+  const size = base.layout.segmentSize;
+  if (segmentSize === undefined || segmentSize === size) return base;
+  await base.close();
+  throw new UsageError(`${name} has segments of ${formatBytes(size)}, and --segment-size says ${formatBytes(segmentSize)}`, {
+    code: 'SEGMENT_SIZE_DIFFERS',
+    todo: 'Leave --segment-size away: that of the base is taken.',
+  });
 }
 
 function refusePipe(json: boolean): void {

@@ -31,11 +31,11 @@ export default class Clone extends DuplicateCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Clone);
-    const [{ isArchive }, { openArchive }] = await Promise.all([
+    const [{ isArchive }, { openArchiveOrPart }] = await Promise.all([
       import('../engine/duplicate/source.ts'),
       import('../engine/archive/open.ts'),
     ]);
-    const archive = (await isArchive(args.source)) ? await openArchive(args.source) : undefined;
+    const archive = (await isArchive(args.source)) ? await openArchiveOrPart(args.source) : undefined;
     await this.duplicate({ source: args.source, archive }, args.target, flags);
   }
 }

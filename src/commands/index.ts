@@ -1,5 +1,9 @@
 /** The commands of doppel by id, words separated by `:`. */
 import type { Command } from '@oclif/core';
+import ArchiveDiff from './archive/diff.ts';
+import ArchiveExtract from './archive/extract.ts';
+import ArchiveList from './archive/list.ts';
+import ArchivePrune from './archive/prune.ts';
 import ArchiveVerify from './archive/verify.ts';
 import Capture from './capture.ts';
 import Clone from './clone.ts';
@@ -15,6 +19,10 @@ import Restore from './restore.ts';
 import Verify from './verify.ts';
 
 export const COMMANDS: Record<string, Command.Class> = {
+  'archive:diff': ArchiveDiff,
+  'archive:extract': ArchiveExtract,
+  'archive:list': ArchiveList,
+  'archive:prune': ArchivePrune,
   'archive:verify': ArchiveVerify,
   capture: Capture,
   clone: Clone,

@@ -30,7 +30,8 @@ export default class Restore extends DuplicateCommand {
     archive: Args.string({
       required: true,
       ignoreStdin: true,
-      description: 'Directory or tar file that "doppel capture" made, or - for such a tar on standard input.',
+      description:
+        'Directory or tar file that "doppel capture" made, a part of it (golden.tar#3), or - for such a tar on standard input.',
     }),
     target: Args.string({
       ignoreStdin: true,
@@ -51,13 +52,16 @@ export default class Restore extends DuplicateCommand {
     const { args, flags: given } = await this.parse(Restore);
     const archive = await (args.archive === '-' ? arriving() : named(args.archive));
     const source = { 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
-    await this.duplicate({ source: archive.name, archive }, args.target, { ...given, ...source });
+    await this.duplicate({ source: args.archive === '-' ? archive.name : args.archive, archive }, args.target, {
+      ...given,
+      ...source,
+    });
   }
 }
 
 async function named(name: string): Promise<OpenArchive> {
-  const { openArchive } = await import('../engine/archive/open.ts');
-  return openArchive(name);
+  const { openArchiveOrPart } = await import('../engine/archive/open.ts');
+  return openArchiveOrPart(name);
 }
 
 async function arriving(): Promise<OpenArchive> {

@@ -16,7 +16,7 @@ const columns = [
   { title: 'Data', align: 'right' as const },
 ];
 
-export function captureText(archive: string, { plan, ...result }: Captured): string {
+export function captureText(archive: string, base: string | undefined, { plan, ...result }: Captured): string {
   const { source, sourceSystem, parts } = plan;
   const lost = result.unreadable.reduce((sum, { length }) => sum + length, 0);
   return [
@@ -44,6 +44,14 @@ export function captureText(archive: string, { plan, ...result }: Captured): str
         'Archive',
         `${formatBytes(result.bytes)} in ${formatDuration(result.seconds)} (${formatRate(result.data / result.seconds)})`,
       ],
+      ...(base === undefined
+        ? []
+        : [
+            [
+              'Base',
+              `${result.reused.segments} segments (${formatBytes(result.reused.bytes)}) are those of ${base}; ${formatBytes(result.bytes - result.reused.bytes)} are new`,
+            ] as const,
+          ]),
       ['Codec', result.codec],
       ['Digest', result.digest],
     ]),
@@ -51,9 +59,18 @@ export function captureText(archive: string, { plan, ...result }: Captured): str
   ].join('\n');
 }
 
-export function captureDocument(archive: string, { plan, ...result }: Captured): object {
+export function captureDocument(archive: string, base: string | undefined, { plan, ...result }: Captured): object {
   const { source, sourceSystem, parts, notes, warnings } = plan;
-  return { archive, source, ...(sourceSystem === undefined ? {} : { sourceSystem }), parts, notes, warnings, ...result };
+  return {
+    archive,
+    ...(base === undefined ? {} : { base }),
+    source,
+    ...(sourceSystem === undefined ? {} : { sourceSystem }),
+    parts,
+    notes,
+    warnings,
+    ...result,
+  };
 }
 
 /** What other tools show of an archive. */

@@ -7,7 +7,7 @@ import { type PartKind, partKinds } from '../engine/layout/contract.ts';
 export const sourceArgument = Args.string({
   required: true,
   ignoreStdin: true,
-  description: 'Block device, disk image, NBD server, or a part of one: what is copied.',
+  description: 'Block device, disk image, NBD server, archive, or a part of one: what is copied.',
 });
 export const targetArgument = Args.string({
   required: true,

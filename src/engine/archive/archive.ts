@@ -1,6 +1,7 @@
 /** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
 
 import type { ImageSource } from '../image/contract.ts';
+import type { PartSelector } from '../image/spec.ts';
 import type { ArchiveAccess } from './access.ts';
 import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
@@ -18,6 +19,8 @@ export interface OpenArchive {
   /** Of the one descriptor in its index: it stands for every byte. Not known while it is still arriving. */
   readonly digest?: string;
   readonly layout: ArchiveLayout;
+  /** What of it is meant; absent: all of it. */
+  readonly part?: PartSelector;
   /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
   content(cell: Cell): Promise<Uint8Array>;
   /** How that is read which need not come, as it is there already. */
@@ -40,6 +43,8 @@ export interface Segment {
 export interface ArchiveOptions {
   readonly access: ArchiveAccess;
   readonly zstd: Zstd;
+  /** As of `OpenArchive`. */
+  readonly part?: PartSelector;
 }
 
 /** Bytes of the content of a layout. */
@@ -52,6 +57,7 @@ export class Archive implements OpenArchive {
   /** Of the one descriptor in its index: it stands for every byte. */
   readonly digest: string;
   readonly layout: ArchiveLayout;
+  readonly part?: PartSelector;
   readonly #source: BlobSource;
   readonly #zstd: Zstd;
   /** By image and offset of the cell. */
@@ -59,7 +65,7 @@ export class Archive implements OpenArchive {
 
   private constructor(
     source: BlobSource,
-    { access, zstd }: ArchiveOptions,
+    { access, zstd, part }: ArchiveOptions,
     digest: string,
     layout: ArchiveLayout,
     segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>,
@@ -67,6 +73,7 @@ export class Archive implements OpenArchive {
     this.name = source.name;
     this.#source = source;
     this.access = access;
+    if (part !== undefined) this.part = part;
     this.#zstd = zstd;
     this.digest = digest;
     this.layout = layout;
@@ -98,6 +105,19 @@ export class Archive implements OpenArchive {
   }
 
   readHeld(): void {}
+
+  /** The segment of a cell as it is stored; what it holds has been checked. @throws ArchiveCorruptError, ArchiveIoError */
+  async stored(cell: Cell): Promise<Uint8Array> {
+    const segment = this.segment(cell);
+    const frame = await this.#source.blob(segment);
+    await contentOf(this.name, frame, cell, segment, this.#zstd);
+    return frame;
+  }
+
+  /** The file that is the blob of a segment, where there is one. */
+  fileOf({ digest }: Segment): string | undefined {
+    return this.#source.fileOf?.(digest);
+  }
 
   /** Each blob was checked when it was read. */
   async settle(): Promise<void> {}
@@ -153,8 +173,18 @@ export async function readLayout(
 async function topOf(source: BlobSource): Promise<Descriptor> {
   const { manifests } = document(source.name, 'index.json', await source.document('index.json'), parseIndex);
   const [top] = manifests;
-  if (top === undefined || manifests.length > 1) throw new NotAnArchiveError(source.name, `it holds ${manifests.length} images`);
+  if (top === undefined || manifests.length > 1) throw severalImages(source.name, manifests);
   return top;
+}
+
+function severalImages(archive: string, manifests: readonly Descriptor[]): NotAnArchiveError {
+  const shown = manifests.slice(0, 5).map((each) => each.annotations?.[annotations.tag] ?? each.digest.slice(0, 19));
+  const more = manifests.length > shown.length ? ', …' : '';
+  return new NotAnArchiveError(
+    archive,
+    `it holds ${manifests.length} images (${shown.join(', ')}${more}), and an archive is one`,
+    `Take one out: skopeo copy --all oci:${archive}:${shown[0] ?? 'TAG'} oci:NEW-DIRECTORY.`,
+  );
 }
 
 /** Of all manifests, the layout once, before the segments. */
@@ -184,7 +214,8 @@ async function layersOf(source: BlobSource, top: Descriptor): Promise<Descriptor
   return layers;
 }
 
-function document<T>(archive: string, place: string, bytes: Uint8Array, parse: (bytes: Uint8Array) => T): T {
+/** @throws ArchiveCorruptError */
+export function document<T>(archive: string, place: string, bytes: Uint8Array, parse: (bytes: Uint8Array) => T): T {
   try {
     return parse(bytes);
   } catch (error) {

@@ -18,6 +18,13 @@ interface Held {
   readonly content: Promise<Uint8Array>;
 }
 
+/** A part of an image, which is shown as an image of its own. */
+export interface ArchivedPart {
+  readonly name: string;
+  readonly range: ByteRange;
+  readonly sectorSize: number;
+}
+
 export class ArchivedDisk implements SourceImage {
   readonly notes: readonly string[] = [];
   readonly name: string;
@@ -26,21 +33,25 @@ export class ArchivedDisk implements SourceImage {
   readonly physicalSectorSize: number;
   readonly #archive: OpenArchive;
   readonly #image: ArchivedImage;
+  /** What of the image is shown. */
+  readonly #range: ByteRange;
   /** By the offset of the cell; the one that was used last is the last to go. */
   readonly #held = new Map<number, Held>();
 
-  constructor(archive: OpenArchive, image: ArchivedImage) {
-    this.name = archive.name;
-    this.size = image.size;
-    this.sectorSize = image.sectorSize;
-    this.physicalSectorSize = image.sectorSize;
+  constructor(archive: OpenArchive, image: ArchivedImage, part?: ArchivedPart) {
+    const { name, range, sectorSize } = part ?? { ...image, name: archive.name, range: { offset: 0, length: image.size } };
+    this.name = name;
+    this.size = range.length;
+    this.sectorSize = sectorSize;
+    this.physicalSectorSize = sectorSize;
     this.#archive = archive;
     this.#image = image;
+    this.#range = range;
   }
 
   async *extents(): AsyncGenerator<Extent, void, void> {
     let at = 0;
-    for (const extent of inOrder(this.#image)) {
+    for (const extent of inOrder(rebased(this.#image, this.#range))) {
       if (extent.offset > at) yield { offset: at, length: extent.offset - at, state: 'unused' };
       yield extent;
       at = end(extent);
@@ -48,12 +59,14 @@ export class ArchivedDisk implements SourceImage {
     if (at < this.size) yield { offset: at, length: this.size - at, state: 'unused' };
   }
 
-  async read(into: Uint8Array, offset: number): Promise<void> {
-    const wanted = { offset, length: into.length };
-    if (offset < 0 || end(wanted) > this.size) {
-      throw new ImageIoError(this.name, 'read', { ...wanted, detail: `the image has ${this.size} bytes` });
+  async read(into: Uint8Array, place: number): Promise<void> {
+    if (place < 0 || place + into.length > this.size) {
+      const detail = `the image has ${this.size} bytes`;
+      throw new ImageIoError(this.name, 'read', { offset: place, length: into.length, detail });
     }
     into.fill(0);
+    const offset = this.#range.offset + place;
+    const wanted = { offset, length: into.length };
     const { segmentSize } = this.#archive.layout;
     for (let at = Math.floor(offset / segmentSize) * segmentSize; at < end(wanted); at += segmentSize) {
       if (!this.#image.data.touches(clipped(wanted, at, segmentSize))) continue;
@@ -69,7 +82,8 @@ export class ArchivedDisk implements SourceImage {
 
   /**
    * Its data that stands in the same place of another disk, by the digests of whole cells: nothing is fetched for that. `read` reads the
-   * other disk; only cells that touch `wanted` are looked at. Who sends an archive through a pipe knows already what it need not send.
+   * other disk; only cells that touch `wanted` are looked at, and of a part those that lie in it. Who sends an archive through a pipe
+   * knows already what it need not send.
    */
   async heldBy(read: ImageSource['read'], wanted: IntervalSet, signal?: AbortSignal): Promise<IntervalSet> {
     const archive = this.#archive;
@@ -78,22 +92,24 @@ export class ArchivedDisk implements SourceImage {
       return IntervalSet.empty;
     }
     const { segmentSize } = archive.layout;
+    const { offset: begin } = this.#range;
     const cells = cellsOf(this.#image, segmentSize)[Symbol.iterator]();
     const held = new Set<number>();
     const lane = async (): Promise<void> => {
       for (let next = cells.next(); next.done !== true; next = cells.next()) {
         const cell = next.value;
         signal?.throwIfAborted();
-        if (!cell.ranges.some((range) => wanted.touches(range))) continue;
+        if (!cell.ranges.some(({ offset, length }) => wanted.touches({ offset: offset - begin, length }))) continue;
+        if (!cell.ranges.every((range) => range.offset >= begin && end(range) <= end(this.#range))) continue;
         const content = new Uint8Array(cell.length);
-        for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset);
+        for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset - begin);
         if (contentDigest(content) === archive.segment(cell).content) held.add(cell.offset);
       }
     };
     await allSettled([lane(), lane()]);
     const found = new IntervalBuilder();
     for (const { offset, ranges } of cellsOf(this.#image, segmentSize)) {
-      if (held.has(offset)) for (const range of ranges) found.add(range.offset, range.length);
+      if (held.has(offset)) for (const range of ranges) found.add(range.offset - begin, range.length);
     }
     return found.build();
   }
@@ -107,7 +123,8 @@ export class ArchivedDisk implements SourceImage {
     if (!readOnly) return Promise.reject(new TypeError('nothing is written to an archive'));
     const archive = this.#archive;
     if (!(archive instanceof Archive)) return Promise.reject(new TypeError('its files cannot be looked at while it arrives'));
-    return openArchiveWindow(archive, this.#image.name, range);
+    const { offset, length } = range;
+    return openArchiveWindow(archive, this.#image.name, { offset: this.#range.offset + offset, length });
   }
 
   /** False when it comes but once, from the front to the end: its files can be looked at on the target only. */
@@ -147,12 +164,21 @@ export class ArchivedDisk implements SourceImage {
   }
 }
 
+/** What of an image is data and zeros in a range of it, counted from the beginning of that. */
+export function rebased(
+  { data, zero }: Pick<ArchivedImage, 'data' | 'zero'>,
+  range: ByteRange,
+): Pick<ArchivedImage, 'data' | 'zero'> {
+  const place = IntervalSet.of(range);
+  return { data: data.intersect(place).shift(-range.offset), zero: zero.intersect(place).shift(-range.offset) };
+}
+
 function clipped({ offset, length }: ByteRange, cell: number, segmentSize: number): ByteRange {
   const start = Math.max(offset, cell);
   return { offset: start, length: Math.min(offset + length, cell + segmentSize) - start };
 }
 
-function* inOrder({ data, zero }: ArchivedImage): Generator<Extent, void, void> {
+function* inOrder({ data, zero }: Pick<ArchivedImage, 'data' | 'zero'>): Generator<Extent, void, void> {
   const zeros = zero[Symbol.iterator]();
   let next = zeros.next();
   for (const range of data) {

@@ -1,16 +1,17 @@
 /** An OCI image layout in a directory. */
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, link, lstat, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncFileSystem } from '../native/libc.ts';
-import { ArchiveCorruptError, ArchiveExistsError, ArchiveIoError } from './errors.ts';
+import { RefusedError } from '../errors.ts';
+import { SystemCallError, syncFileSystem, tryLock } from '../native/libc.ts';
+import { ArchiveBusyError, ArchiveCorruptError, ArchiveExistsError, ArchiveIoError } from './errors.ts';
 import { blobPath, type Descriptor, layoutFile } from './oci.ts';
 import type { BlobSink, BlobSource } from './store.ts';
 import { checkDigest, checkSize } from './verified.ts';
 import { write } from './written-back.ts';
 
-const BLOBS = 'blobs/sha256';
+export const BLOBS = 'blobs/sha256';
 /** What is being written has another name. */
-const UNFINISHED = '.doppel-part';
+export const UNFINISHED = '.doppel-part';
 
 export class DirectorySource implements BlobSource {
   readonly name: string;
@@ -41,6 +42,10 @@ export class DirectorySource implements BlobSource {
     }
   }
 
+  fileOf(digest: string): string {
+    return join(this.name, blobPath(digest));
+  }
+
   async close(): Promise<void> {}
 
   async #opened(path: string): Promise<FileHandle> {
@@ -56,6 +61,24 @@ export class DirectorySource implements BlobSource {
   }
 }
 
+/** For whoever changes it; closing lets go of it. @throws ArchiveBusyError, the errors of node:fs */
+export async function openLocked(path: string): Promise<FileHandle> {
+  const folder = await open(path);
+  if (isFree(folder)) return folder;
+  await folder.close();
+  throw new ArchiveBusyError(path);
+}
+
+/** Also where the file system has no locks. */
+function isFree(folder: FileHandle): boolean {
+  try {
+    return tryLock(folder.fd);
+  } catch (error) {
+    if (error instanceof SystemCallError) return true;
+    throw error;
+  }
+}
+
 export class DirectorySink implements BlobSink {
   readonly name: string;
   /** Opened before anything is written: from then on it knows what could not be. */
@@ -66,22 +89,45 @@ export class DirectorySink implements BlobSink {
     this.#folder = folder;
   }
 
-  /** A directory that is not there yet, is empty, or holds what a run left that was interrupted. @throws ArchiveExistsError, ArchiveIoError */
+  /**
+   * A directory that is not there yet, is empty, or holds what a run left that was interrupted.
+   * @throws ArchiveExistsError, ArchiveBusyError, ArchiveIoError
+   */
   static async create(path: string): Promise<DirectorySink> {
+    const failed = (error: unknown): never => {
+      throw error instanceof RefusedError ? error : new ArchiveIoError(path, 'making', error);
+    };
+    await mkdir(path, { recursive: true }).catch(failed);
+    const folder = await openLocked(path).catch(failed);
     try {
-      await mkdir(path, { recursive: true });
       const names = await readdir(path);
       if (names.length > 0 && (names.includes('index.json') || !names.includes('oci-layout'))) throw new ArchiveExistsError(path);
       await writeFile(join(path, 'oci-layout'), layoutFile);
       await mkdir(join(path, BLOBS), { recursive: true });
-      return new DirectorySink(path, await open(path));
+      return new DirectorySink(path, folder);
     } catch (error) {
-      throw error instanceof ArchiveExistsError ? error : new ArchiveIoError(path, 'making', error);
+      await folder.close();
+      return failed(error);
     }
   }
 
   async put(digest: string, bytes: Uint8Array): Promise<void> {
     await this.#write(blobPath(digest), bytes);
+  }
+
+  /** As a hard link, which file systems refuse for many reasons. */
+  async link(digest: string, file: string): Promise<boolean> {
+    const place = join(this.name, blobPath(digest));
+    try {
+      if (!(await lstat(file)).isFile()) return false;
+      // What a run has left that was interrupted may not be whole.
+      await rm(place, { force: true });
+      await link(file, place);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+      return false;
+    }
   }
 
   async finish(index: Uint8Array): Promise<void> {

@@ -25,10 +25,10 @@ export class ArchiveVersionError extends CorruptInputError {
 }
 
 export class NotAnArchiveError extends CorruptInputError {
-  constructor(archive: string, why: string) {
+  constructor(archive: string, why: string, todo = 'Name a directory or a tar file that "doppel capture" made.') {
     super(`${archive} is no archive: ${why}`, {
       code: 'NOT_AN_ARCHIVE',
-      todo: 'Name a directory or a tar file that "doppel capture" made.',
+      todo,
       data: { archive, why },
     });
   }
@@ -73,6 +73,28 @@ export class HeldChangedError extends IoError {
       code: 'TARGET_CHANGED',
       todo: 'Somebody else writes to it. Run the same command again.',
       data: { archive, offset },
+    });
+  }
+}
+
+/** A doppel writes to the directory, or removes something from it. */
+export class ArchiveBusyError extends RefusedError {
+  constructor(archive: string) {
+    super(`another doppel is writing to ${archive}`, {
+      code: 'ARCHIVE_BUSY',
+      todo: 'Wait until it is done.',
+      data: { archive },
+    });
+  }
+}
+
+/** What it needs cannot be told, so nothing of the directory may be removed. */
+export class UnknownContentError extends RefusedError {
+  constructor(archive: string, place: string, mediaType: string, digest: string) {
+    super(`${archive} holds something that this doppel cannot read: ${place} names ${digest} of media type ${mediaType}`, {
+      code: 'UNKNOWN_CONTENT',
+      todo: 'What that needs cannot be told, so nothing was removed. Use the tool that put it there.',
+      data: { archive, place, mediaType, digest },
     });
   }
 }

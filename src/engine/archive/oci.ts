@@ -63,7 +63,8 @@ export const parseIndex = (bytes: Uint8Array): Index => parse(bytes, indexSchema
 /** @throws DocumentError unless it is the file `oci-layout` of a version that is known */
 export const checkLayoutFile = (bytes: Uint8Array): void => void parse(bytes, layoutFileSchema);
 
-function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): T {
+/** @throws DocumentError */
+export function parse<T>(bytes: Uint8Array, schema: z.ZodType<T>): T {
   if (bytes.length > LARGEST_DOCUMENT) throw new DocumentError(`has ${bytes.length} bytes, more than ${LARGEST_DOCUMENT}`);
   let value: unknown;
   try {

@@ -1,7 +1,8 @@
 /** Opens an archive by the name that the user gave: a directory or a tar file. */
 import { stat } from 'node:fs/promises';
+import { parseSpec } from '../image/spec.ts';
 import type { ArchiveAccess } from './access.ts';
-import { Archive } from './archive.ts';
+import { Archive, type ArchiveOptions } from './archive.ts';
 import { DirectorySource } from './directory.ts';
 import { ArchiveCorruptError, ArchiveIoError, NotAnArchiveError } from './errors.ts';
 import { checkLayoutFile, DocumentError } from './oci.ts';
@@ -10,17 +11,28 @@ import { TarSource } from './tar-source.ts';
 import { Zstd } from './zstd.ts';
 
 /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
-export async function openArchive(path: string, access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<Archive> {
+export function openArchive(path: string, access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<Archive> {
+  return openWith(path, { access, zstd });
+}
+
+/** As `openArchive`, also when only a part is meant: `golden.tar#3`. @throws NoSuchPartError when that names no part */
+export async function openArchiveOrPart(text: string, access: ArchiveAccess = {}): Promise<Archive> {
+  const { base, part } = await parseSpec(text);
+  const options = { access, zstd: Zstd.usual(), ...(part === undefined ? {} : { part }) };
+  return openWith(base.kind === 'path' ? base.path : text, options);
+}
+
+async function openWith(path: string, options: ArchiveOptions): Promise<Archive> {
   const source = await openStore(path);
   try {
-    return await Archive.open(source, { access, zstd });
+    return await Archive.open(source, options);
   } catch (error) {
     await source.close();
     throw error;
   }
 }
 
-async function openStore(path: string): Promise<BlobSource> {
+export async function openStore(path: string): Promise<BlobSource> {
   const stats = await stat(path).catch((error: unknown) => {
     throw new ArchiveIoError(path, 'reading', error);
   });

@@ -32,6 +32,7 @@ export async function* tarEntries(archive: string, bytes: TarBytes): AsyncGenera
   const header = new Uint8Array(BLOCK);
   let attributes = new Map<string, string>();
   const start = bytes.offset;
+  let isArchive = false;
   for (;;) {
     const place = `its entry at byte ${bytes.offset}`;
     const cutOff = (): ArchiveCorruptError => new ArchiveCorruptError(archive, place, `is cut off at byte ${bytes.offset}`);
@@ -53,9 +54,12 @@ export async function* tarEntries(archive: string, bytes: TarBytes): AsyncGenera
     } else {
       const path = attributes.get('path') ?? entry.name;
       const [, name] = entry.type === 'file' ? (fileName.exec(path) ?? []) : [];
-      if (name !== undefined) yield { path: name, offset, size, attributes };
-      else if (entry.type !== 'directory' || !folderName.test(path)) {
-        throw new ArchiveCorruptError(archive, place, `(${entry.type} ${JSON.stringify(path)}) does not belong there`);
+      if (name !== undefined) {
+        isArchive = true;
+        yield { path: name, offset, size, attributes };
+      } else if (entry.type !== 'directory' || !folderName.test(path)) {
+        const what = `(${entry.type} ${JSON.stringify(path)}) does not belong there`;
+        throw isArchive ? new ArchiveCorruptError(archive, place, what) : new NotAnArchiveError(archive, `${place} ${what}`);
       }
       attributes = new Map();
     }

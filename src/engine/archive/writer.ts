@@ -1,5 +1,6 @@
 /** Writes an archive: the layout, then the segments in their order, then what names them all. See docs/archive.md. */
 
+import type { BaseSegments } from './base.ts';
 import type { Cell } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { type ArchiveLayout, encodeLayout } from './layout.ts';
@@ -14,6 +15,8 @@ export interface ArchiveWriterOptions {
   readonly platform: { readonly architecture: string; readonly os: string };
   /** What other tools show. */
   readonly labels: Readonly<Record<string, string>>;
+  /** Its segments are taken where they hold the same. */
+  readonly base?: BaseSegments;
 }
 
 /** A segment that can be written in its turn. */
@@ -21,6 +24,8 @@ export interface PackedSegment {
   readonly digest: string;
   readonly frame: Uint8Array;
   readonly attributes: Readonly<Record<'image' | 'offset' | 'content', string>>;
+  /** It is of the base, there in this file if it is in one. */
+  readonly reused?: { readonly file: string | undefined };
 }
 
 export interface WrittenArchive {
@@ -29,13 +34,11 @@ export interface WrittenArchive {
   readonly segments: number;
   /** Bytes of all blobs. */
   readonly bytes: number;
+  /** What of that came from the base. */
+  readonly reused: { readonly segments: number; readonly bytes: number };
 }
 
-/** Stands for a segment whose content the reader has said that it has: an empty blob. Only in what is not kept. */
-export function absentSegment({ image, offset }: Cell, content: string): PackedSegment {
-  const frame = new Uint8Array(0);
-  return { digest: sha256(frame), frame, attributes: { image, offset: String(offset), content } };
-}
+const nothing = new Uint8Array(0);
 
 export class ArchiveWriter {
   readonly #sink: BlobSink;
@@ -43,6 +46,7 @@ export class ArchiveWriter {
   readonly #layout: Descriptor;
   readonly #segments: Descriptor[] = [];
   #bytes = 0;
+  readonly #reused = { segments: 0, bytes: 0 };
 
   private constructor(sink: BlobSink, options: ArchiveWriterOptions, layout: Descriptor) {
     this.#sink = sink;
@@ -59,14 +63,21 @@ export class ArchiveWriter {
     return writer;
   }
 
-  /** May run side by side. `content` are the bytes of the cell's ranges, one behind the other. */
-  async pack({ image, offset }: Cell, content: Uint8Array): Promise<PackedSegment> {
+  /**
+   * May run side by side. `content` are the bytes of the cell's ranges, one behind the other. `held` is the digest of what the reader
+   * has there: if it is this very content, an empty blob stands for it, in what is not kept.
+   */
+  async pack({ image, offset }: Cell, content: Uint8Array, held?: string): Promise<PackedSegment> {
+    const attributes = { image, offset: String(offset), content: contentDigest(content) };
+    if (attributes.content === held) return { digest: sha256(nothing), frame: nothing, attributes };
+    const found = await this.#options.base?.find(attributes.content);
+    if (found !== undefined) return { digest: found.digest, frame: found.frame, attributes, reused: { file: found.file } };
     const frame = await this.#options.zstd.compress(content, this.#options.level);
-    return { digest: sha256(frame), frame, attributes: { image, offset: String(offset), content: contentDigest(content) } };
+    return { digest: sha256(frame), frame, attributes };
   }
 
   /** One after the other, in the order of the cells. @throws ArchiveIoError */
-  async put({ digest, frame, attributes: { image, offset, content } }: PackedSegment): Promise<void> {
+  async put({ digest, frame, attributes: { image, offset, content }, reused }: PackedSegment): Promise<void> {
     const descriptor = {
       mediaType: mediaTypes.segment,
       digest,
@@ -74,7 +85,12 @@ export class ArchiveWriter {
       annotations: { [annotations.image]: image, [annotations.offset]: offset, [annotations.content]: content },
     };
     this.#segments.push(descriptor);
-    await this.#put(descriptor, frame, { [paxKeys.image]: image, [paxKeys.offset]: offset, [paxKeys.content]: content });
+    if (reused !== undefined) {
+      this.#reused.segments++;
+      this.#reused.bytes += frame.length;
+    }
+    if (reused?.file !== undefined && (await this.#sink.link?.(digest, reused.file)) === true) this.#bytes += frame.length;
+    else await this.#put(descriptor, frame, { [paxKeys.image]: image, [paxKeys.offset]: offset, [paxKeys.content]: content });
   }
 
   /** Returns when all of it is on stable storage. @throws ArchiveIoError */
@@ -110,7 +126,7 @@ export class ArchiveWriter {
     const top = total === 1 && only !== undefined ? only : await this.#document(mediaTypes.index, index);
     const named = { ...top, annotations: { [annotations.tag]: 'latest' } };
     await this.#sink.finish(Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [named] })));
-    return { digest: top.digest, segments: this.#segments.length, bytes: this.#bytes };
+    return { digest: top.digest, segments: this.#segments.length, bytes: this.#bytes, reused: this.#reused };
   }
 
   async #document(mediaType: string, document: object): Promise<Descriptor> {

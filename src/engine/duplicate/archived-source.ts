@@ -2,9 +2,10 @@
 import type { OpenArchive } from '../archive/archive.ts';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { ArchiveCorruptError } from '../archive/errors.ts';
-import { openArchive } from '../archive/open.ts';
+import { openArchiveOrPart } from '../archive/open.ts';
 import type { ByteRange } from '../image/contract.ts';
 import { IntervalSet } from '../protect/intervals.ts';
+import { partAsDisk } from './archived-part.ts';
 import type { Contents } from './contents.ts';
 import { type ArchivedMachine, decodeMachine, MachineError } from './machine.ts';
 import { refuseUnknownParts } from './plan-refusals.ts';
@@ -20,10 +21,18 @@ export function archivedMachine({ name, layout }: OpenArchive): ArchivedMachine 
   }
 }
 
+/** What is meant of an archive, all of it or a part. @throws ArchiveCorruptError, NoSuchPartError */
+export function archivedImage(archive: OpenArchive): { readonly image: ArchivedDisk; readonly machine: ArchivedMachine } {
+  const machine = archivedMachine(archive);
+  if (archive.part === undefined) return { machine, image: new ArchivedDisk(archive, machine.image) };
+  const { place, asDisk } = partAsDisk(machine, archive.part);
+  return { machine: asDisk, image: new ArchivedDisk(archive, machine.image, place) };
+}
+
 /** @throws the errors of openArchive */
 export async function withArchivedSource<T>(request: SourceRequest, action: (source: Source) => Promise<T>): Promise<T> {
   if (request.archive !== undefined) return action(archivedSource(request, request.archive));
-  const archive = await openArchive(request.source, request.access);
+  const archive = await openArchiveOrPart(request.source, request.access);
   try {
     return await action(archivedSource(request, archive));
   } finally {
@@ -32,13 +41,13 @@ export async function withArchivedSource<T>(request: SourceRequest, action: (sou
 }
 
 function archivedSource(request: SourceRequest, archive: OpenArchive): Source {
-  const { image, disk: captured, contents, loaders, kinds } = archivedMachine(archive);
+  const { image: source, machine } = archivedImage(archive);
+  const { image, disk: captured, contents, loaders, kinds } = machine;
   refuseUnknownParts(captured, request.kindOverrides);
   const parts = captured.parts.map((part) => ({ ...part, kind: request.kindOverrides.get(part.number) ?? part.kind }));
   const all = IntervalSet.of({ offset: 0, length: image.size });
-  const { name: path, digest } = archive;
-  const identity = { path, kind: 'archive', size: image.size, sectorSize: captured.sectorSize } as const;
-  const source = new ArchivedDisk(archive, image);
+  const { digest } = archive;
+  const identity = { path: source.name, kind: 'archive', size: image.size, sectorSize: captured.sectorSize } as const;
   return {
     seekable: source.seekable,
     identity,

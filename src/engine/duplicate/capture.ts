@@ -1,21 +1,21 @@
 /** Carries a capture out: cells are read, packed and compressed side by side, and written in their order. */
+import type { Archive } from '../archive/archive.ts';
+import { BaseSegments } from '../archive/base.ts';
 import { type Cell, cellsOf } from '../archive/cells.ts';
-import { contentDigest } from '../archive/content-digest.ts';
 import type { ArchivedImage } from '../archive/layout.ts';
 import type { BlobSink } from '../archive/store.ts';
-import {
-  ArchiveWriter,
-  type ArchiveWriterOptions,
-  absentSegment,
-  type PackedSegment,
-  type WrittenArchive,
-} from '../archive/writer.ts';
+import { ArchiveWriter, type ArchiveWriterOptions, type PackedSegment, type WrittenArchive } from '../archive/writer.ts';
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { alignedBuffers } from '../image/aligned.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import type { CapturePlan } from './capture-plan.ts';
 import { openPlannedSource, settleSource } from './open-source.ts';
 import { readerFor } from './reader.ts';
+
+export interface CaptureOptions extends Omit<ArchiveWriterOptions, 'base'> {
+  /** With segments of the size that the plan has. */
+  readonly base?: Archive;
+}
 
 export interface CaptureResult extends WrittenArchive {
   /** Bytes of the images that are in it. */
@@ -39,11 +39,13 @@ const MOST_LANES = 4;
 export async function executeCapture(
   plan: CapturePlan,
   sink: BlobSink,
-  options: ArchiveWriterOptions,
+  { base, ...options }: CaptureOptions,
   run: RunOptions = {},
 ): Promise<CaptureResult> {
   try {
-    const writer = await ArchiveWriter.begin(sink, plan.layout, options);
+    const onDamaged = (message: string): void => run.onEvent?.({ type: 'warning', message });
+    const reuse = base === undefined ? {} : { base: new BaseSegments(base, onDamaged) };
+    const writer = await ArchiveWriter.begin(sink, plan.layout, { ...options, ...reuse });
     const captured = await captureInto(writer, plan, run);
     return { ...captured, codec: options.zstd.name };
   } catch (error) {
@@ -75,10 +77,7 @@ export async function captureInto(
       let done = 0;
       const pack = async (cell: Cell, buffer: Uint8Array): Promise<PackedSegment> => {
         await reader.read(buffer, cell.offset, cell.ranges);
-        const content = squeezed(cell, buffer);
-        const held = have?.get(cell.offset);
-        const isHeld = held !== undefined && held === contentDigest(content);
-        const packed = isHeld ? absentSegment(cell, held) : await writer.pack(cell, content);
+        const packed = await writer.pack(cell, squeezed(cell, buffer), have?.get(cell.offset));
         done += cell.length;
         onEvent({ type: 'progress', phase: 'capture', done, total: image.data.bytes });
         return packed;

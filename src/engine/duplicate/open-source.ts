@@ -2,12 +2,12 @@
 import type { ArchiveAccess } from '../archive/access.ts';
 import type { OpenArchive } from '../archive/archive.ts';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
-import { openArchive } from '../archive/open.ts';
+import { openArchiveOrPart } from '../archive/open.ts';
 import { PipedArchive } from '../archive/piped.ts';
 import type { SourceImage } from '../image/open-image.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
-import { archivedMachine } from './archived-source.ts';
+import { archivedImage } from './archived-source.ts';
 import { pastCache } from './past-cache.ts';
 import { checkUnchanged, outdated, recheckOne, type Sighting } from './preconditions.ts';
 
@@ -24,7 +24,7 @@ export async function openPlannedSource(planned: PlannedSource): Promise<SourceI
   if (identity.kind === 'archive') {
     const archive = planned.archive ?? (await reopened(planned));
     if (archive instanceof PipedArchive) archive.begin();
-    return new ArchivedDisk(archive, archivedMachine(archive).image);
+    return archivedImage(archive).image;
   }
   const { image } = await openSource(identity.path, { allowInconsistent: planned.inconsistent });
   try {
@@ -37,7 +37,7 @@ export async function openPlannedSource(planned: PlannedSource): Promise<SourceI
 }
 
 async function reopened({ access, sighting: { identity, stamp } }: PlannedSource): Promise<OpenArchive> {
-  const archive = await openArchive(identity.path, access);
+  const archive = await openArchiveOrPart(identity.path, access);
   if (archive.digest === stamp) return archive;
   await archive.close();
   throw outdated('source', identity, { ...identity, digest: archive.digest });

@@ -114,8 +114,8 @@ export async function withSource<T>(
   }
 }
 
-/** A part of a disk and a server are none. */
+/** Or a part of one. */
 export async function isArchive(text: string): Promise<boolean> {
-  const { base, part } = await parseSpec(text);
-  return base.kind === 'path' && part === undefined && (await looksLikeArchive(base.path));
+  const { base } = await parseSpec(text);
+  return base.kind === 'path' && (await looksLikeArchive(base.path));
 }

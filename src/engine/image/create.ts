@@ -76,7 +76,7 @@ export async function createImage(text: string, size: number): Promise<void> {
   try {
     if (format === 'raw') await makeRaw(draft, size);
     else await makeContainer(draft, format, size, text);
-    await claim(draft, path, text);
+    await claimName(draft, path, text);
   } finally {
     await endLease(workshop);
   }
@@ -123,7 +123,7 @@ async function makeContainer(path: string, format: DiskFormat, size: number, nam
 }
 
 /** Gives the draft its name, unless somebody else has taken it meanwhile; the name is on stable storage then. */
-async function claim(draft: string, path: string, name: string): Promise<void> {
+export async function claimName(draft: string, path: string, name: string): Promise<void> {
   try {
     await linkOrRename(draft, path);
     const folder = await open(dirname(path), constants.O_RDONLY);

@@ -105,10 +105,10 @@ export class NoSuchPartError extends UsageError {
 
 /** An image that was to be created is there already. */
 export class ImageExistsError extends RefusedError {
-  constructor(image: string) {
+  constructor(image: string, todo = 'Name another file; or, if what is in it may be lost, leave --size away.') {
     super(`${image} exists already`, {
       code: 'IMAGE_EXISTS',
-      todo: 'Name another file; or, if what is in it may be lost, leave --size away.',
+      todo,
       data: { image },
     });
   }

@@ -17,7 +17,7 @@ import { entryLabel } from './table-text.ts';
 interface Candidate {
   readonly entry: TableEntry;
   readonly range: ByteRange;
-  readonly fs: FileSystemInfo | undefined;
+  readonly fs?: FileSystemInfo | undefined;
 }
 
 /**
@@ -37,14 +37,8 @@ export async function findPart(
     const range = entryRange(entry, table.sectorSize);
     candidates.push({ entry, range, fs: await identifyFileSystem(slice(image, range)) });
   }
-  const found = candidates.filter((each) => matches(each, part));
-  const [only] = found;
-  if (only === undefined || found.length > 1) {
-    const why =
-      only === undefined ? `no part is #${part.text}` : `${found.length} parts are #${part.text}; name one by its number`;
-    throw new NoSuchPartError(image.name, part.text, why, candidates.map(describe));
-  }
-  if (forWriting && kindOf(only) === 'profile') {
+  const only = selectedPart(image.name, part, candidates);
+  if (forWriting && kindOf({ ...only, fs: only.fs }) === 'profile') {
     const todo = `Write profiles with: doppel profile write ${image.name} FILE.yaml`;
     throw new UnusableImageError(`${image.name}#${part.text}`, 'it is the protected region of that disk', todo);
   }
@@ -55,6 +49,15 @@ export async function findPart(
   }
   // An MBR table says nowhere how large its sectors are.
   return table.kind === 'gpt' ? { ...only.range, sectorSize: table.sectorSize } : only.range;
+}
+
+/** @throws NoSuchPartError when none of them is meant, or more than one */
+export function selectedPart<T extends Candidate>(disk: string, part: PartSelector, candidates: readonly T[]): T {
+  const found = candidates.filter((each) => matches(each, part));
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  const why = only === undefined ? `no part is #${part.text}` : `${found.length} parts are #${part.text}; name one by its number`;
+  throw new NoSuchPartError(disk, part.text, why, candidates.map(describe));
 }
 
 function matches({ entry, fs }: Candidate, part: PartSelector): boolean {

@@ -1,7 +1,9 @@
 /** A small archive of two made-up images, and what is in it. */
 import { randomBytes } from 'node:crypto';
 import { cellsOf } from '../../../src/engine/archive/cells.ts';
+import { checkArchive } from '../../../src/engine/archive/check.ts';
 import type { ArchiveLayout } from '../../../src/engine/archive/layout.ts';
+import { openArchive } from '../../../src/engine/archive/open.ts';
 import type { BlobSink } from '../../../src/engine/archive/store.ts';
 import { ArchiveWriter, type WrittenArchive } from '../../../src/engine/archive/writer.ts';
 import { Zstd } from '../../../src/engine/archive/zstd.ts';
@@ -58,6 +60,16 @@ function filled(length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += 512) bytes.set(at % 2048 === 0 ? randomBytes(64) : Buffer.from(`sector ${at}`), at);
   return bytes;
+}
+
+/** Reads all of an archive. @throws what is wrong with it */
+export async function checkWhole(path: string): Promise<void> {
+  const archive = await openArchive(path);
+  try {
+    await checkArchive(archive);
+  } finally {
+    await archive.close();
+  }
 }
 
 export async function write({ layout, contents }: Sample, sink: BlobSink, zstd = Zstd.usual()): Promise<WrittenArchive> {

@@ -1,12 +1,17 @@
 /** Captures by way of the engine. */
 import type { BlobSink } from '../../../src/engine/archive/store.ts';
 import { Zstd } from '../../../src/engine/archive/zstd.ts';
-import { executeCapture } from '../../../src/engine/duplicate/capture.ts';
+import { type CaptureOptions, executeCapture } from '../../../src/engine/duplicate/capture.ts';
 import { type CaptureRequest, planCapture } from '../../../src/engine/duplicate/capture-plan.ts';
 import type { RunOptions } from '../../../src/engine/events.ts';
 import { MiB } from './small-disk.ts';
 
-export async function capture(disk: string, sink: BlobSink, wishes: Partial<CaptureRequest> = {}, options: RunOptions = {}) {
+export async function capture(
+  disk: string,
+  sink: BlobSink,
+  wishes: Partial<CaptureRequest> = {},
+  options: RunOptions & Partial<Pick<CaptureOptions, 'base' | 'level'>> = {},
+) {
   const request: CaptureRequest = {
     source: disk,
     kinds: {},
@@ -18,6 +23,6 @@ export async function capture(disk: string, sink: BlobSink, wishes: Partial<Capt
     ...wishes,
   };
   const plan = await planCapture(request);
-  const how = { zstd: Zstd.usual(), level: 3, platform: { architecture: 'amd64', os: 'linux' }, labels: {} };
+  const how = { zstd: Zstd.usual(), level: 3, platform: { architecture: 'amd64', os: 'linux' }, labels: {}, ...options };
   return { plan, result: await executeCapture(plan, sink, how, options) };
 }

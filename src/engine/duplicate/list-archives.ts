@@ -1,0 +1,115 @@
+/** Which archives there are, and what each holds. Reads only, and of each no more than its documents. */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Archive } from '../archive/archive.ts';
+import { cellsOf } from '../archive/cells.ts';
+import { UNFINISHED } from '../archive/directory.ts';
+import { NotAnArchiveError } from '../archive/errors.ts';
+import { openArchive } from '../archive/open.ts';
+import { DoppelError } from '../errors.ts';
+import { looksLikeArchive } from '../image/identity.ts';
+import type { SystemInfo } from '../persona/system.ts';
+import { archivedMachine } from './archived-source.ts';
+import type { Part } from './disk.ts';
+
+export interface ListedArchive {
+  /** As for the commands that take an archive. */
+  readonly name: string;
+  readonly digest: string;
+  readonly system?: SystemInfo;
+  readonly parts: readonly Part[];
+  /** Bytes of the disk. */
+  readonly size: number;
+  /** Bytes of it that are in the archive. */
+  readonly data: number;
+  readonly segments: number;
+  /** Bytes of the segments, those that are the same counted once. */
+  readonly stored: number;
+}
+
+/** What is no archive that can be used. */
+export interface UnlistedArchive {
+  readonly name: string;
+  /** `foreign` and `unfinished` stand in a directory among the others, and nothing is wrong with that. */
+  readonly what: 'damaged' | 'foreign' | 'unfinished';
+  readonly error: DoppelError;
+}
+
+export interface ArchiveList {
+  readonly archives: readonly ListedArchive[];
+  readonly others: readonly UnlistedArchive[];
+}
+
+/** Each place is an archive, or a directory with archives in it. */
+export async function listArchives(places: readonly string[]): Promise<ArchiveList> {
+  const archives: ListedArchive[] = [];
+  const others: UnlistedArchive[] = [];
+  for (const place of places) {
+    const within = await archivesIn(place);
+    for (const name of within ?? [place]) {
+      try {
+        archives.push(await described(name));
+      } catch (error) {
+        if (!(error instanceof DoppelError)) throw error;
+        others.push({ name, what: within === undefined ? 'damaged' : await whatItIs(name, error), error });
+      }
+    }
+  }
+  return { archives, others };
+}
+
+/** Paths of what may be an archive, sorted; undefined for what is no directory, or is an archive itself. */
+async function archivesIn(place: string): Promise<string[] | undefined> {
+  const isFolder = await stat(place).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  if (!isFolder || (await looksLikeArchive(place))) return undefined;
+  const found: string[] = [];
+  for (const name of (await readdir(place)).sort()) {
+    const path = join(place, name);
+    // What is named as one is told of, also when there is nothing in it.
+    if (name.endsWith('.tar') || (await looksLikeArchive(path).catch(() => false))) found.push(path);
+  }
+  return found;
+}
+
+async function whatItIs(path: string, error: DoppelError): Promise<UnlistedArchive['what']> {
+  if (error instanceof NotAnArchiveError) return 'foreign';
+  if (path.endsWith(UNFINISHED)) return 'unfinished';
+  const names = await readdir(path).catch(() => ['index.json']);
+  return names.includes('index.json') ? 'damaged' : 'unfinished';
+}
+
+async function described(name: string): Promise<ListedArchive> {
+  const archive = await openArchive(name);
+  try {
+    const { image, disk } = archivedMachine(archive);
+    const { digest } = archive;
+    const { system, parts, size } = disk;
+    return {
+      name,
+      digest,
+      ...(system === undefined ? {} : { system }),
+      parts,
+      size,
+      data: image.data.bytes,
+      ...sizesOf(archive),
+    };
+  } finally {
+    await archive.close();
+  }
+}
+
+function sizesOf(archive: Archive): Pick<ListedArchive, 'segments' | 'stored'> {
+  const sizes = new Map<string, number>();
+  let segments = 0;
+  for (const image of archive.layout.images) {
+    for (const cell of cellsOf(image, archive.layout.segmentSize)) {
+      const { digest, size } = archive.segment(cell);
+      sizes.set(digest, size);
+      segments++;
+    }
+  }
+  return { segments, stored: [...sizes.values()].reduce((sum, size) => sum + size, 0) };
+}
