@@ -9,6 +9,7 @@ import { ArchiveCorruptError, ArchiveIncompleteError, ArchiveVersionError, NotAn
 import { FrameError, readFrame } from './frame.ts';
 import { type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
 import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
+import { type Segment, SegmentTable } from './segment-table.ts';
 import type { BlobSource } from './store.ts';
 import type { Zstd } from './zstd.ts';
 
@@ -29,15 +30,6 @@ export interface OpenArchive {
   settle(): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
-}
-
-/** Where the content of a cell is, and what it is. */
-export interface Segment {
-  readonly digest: string;
-  /** Bytes of the frame. */
-  readonly size: number;
-  /** BLAKE3 of the content, hexadecimal. */
-  readonly content: string;
 }
 
 export interface ArchiveOptions {
@@ -61,14 +53,14 @@ export class Archive implements OpenArchive {
   readonly #source: BlobSource;
   readonly #zstd: Zstd;
   /** By image and offset of the cell. */
-  readonly #segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>;
+  readonly #segments: ReadonlyMap<string, SegmentTable>;
 
   private constructor(
     source: BlobSource,
     { access, zstd, part }: ArchiveOptions,
     digest: string,
     layout: ArchiveLayout,
-    segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>,
+    segments: ReadonlyMap<string, SegmentTable>,
   ) {
     this.name = source.name;
     this.#source = source;
@@ -229,17 +221,17 @@ function segmentsOf(
   archive: string,
   { images, segmentSize }: ArchiveLayout,
   layers: readonly Descriptor[],
-): ReadonlyMap<string, ReadonlyMap<number, Segment>> {
-  const found = new Map<string, Map<number, Segment>>();
+): ReadonlyMap<string, SegmentTable> {
+  const found = new Map<string, SegmentTable>();
   let next = 0;
   for (const image of images) {
-    const segments = new Map<number, Segment>();
+    const segments = new SegmentTable();
     for (const cell of cellsOf(image, segmentSize)) {
       const descriptor = layers[next++];
       const place = `its segment ${next}`;
       if (descriptor === undefined)
         throw new ArchiveCorruptError(archive, place, `for ${cell.image} at byte ${cell.offset} is missing`);
-      segments.set(cell.offset, segmentFor(archive, place, cell, descriptor));
+      segments.add(cell.offset, segmentFor(archive, place, cell, descriptor));
     }
     found.set(image.name, segments);
   }
