@@ -22,8 +22,8 @@ export interface OpenArchive {
   readonly layout: ArchiveLayout;
   /** What of it is meant; absent: all of it. */
   readonly part?: PartSelector;
-  /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
-  content(cell: Cell): Promise<Uint8Array>;
+  /** What a cell with data holds, in `room` if that is given. @throws ArchiveCorruptError, ArchiveIoError */
+  content(cell: Cell, room?: Uint8Array): Promise<Uint8Array>;
   /** How that is read which need not come, as it is there already. */
   readHeld(read: ImageSource['read']): void;
   /** When all that is wanted of it was read: makes sure that all of it is right. @throws ArchiveCorruptError, ArchiveIoError */
@@ -52,6 +52,8 @@ export class Archive implements OpenArchive {
   readonly part?: PartSelector;
   readonly #source: BlobSource;
   readonly #zstd: Zstd;
+  /** Memory for frames; pages that nobody writes to take none. */
+  readonly #frameRooms: Uint8Array[] = [];
   /** By image and offset of the cell. */
   readonly #segments: ReadonlyMap<string, SegmentTable>;
 
@@ -90,10 +92,14 @@ export class Archive implements OpenArchive {
     return segment;
   }
 
-  /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
-  async content(cell: Cell): Promise<Uint8Array> {
+  async content(cell: Cell, room?: Uint8Array): Promise<Uint8Array> {
     const segment = this.segment(cell);
-    return contentOf(this.name, await this.#source.blob(segment), cell, segment, this.#zstd);
+    const frameRoom = this.#frameRooms.pop() ?? new Uint8Array(2 * this.layout.segmentSize);
+    try {
+      return await contentOf(this.name, await this.#source.blob(segment, frameRoom), cell, segment, this.#zstd, room);
+    } finally {
+      this.#frameRooms.push(frameRoom);
+    }
   }
 
   readHeld(): void {}
@@ -126,8 +132,9 @@ export async function contentOf(
   cell: Cell,
   { digest, content: wanted }: Pick<Segment, 'digest' | 'content'>,
   zstd: Zstd,
+  room?: Uint8Array,
 ): Promise<Uint8Array> {
-  const content = await zstd.decompress(frame, cell.length).catch((error: unknown) => {
+  const content = await zstd.decompress(frame, cell.length, room).catch((error: unknown) => {
     if (error instanceof FrameError) throw new ArchiveCorruptError(archive, blobPath(digest), error.message, error);
     throw error;
   });

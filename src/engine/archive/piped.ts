@@ -4,7 +4,7 @@
  */
 import type { ImageSource } from '../image/contract.ts';
 import { Archive, type ArchiveOptions, contentOf, type OpenArchive, readLayout } from './archive.ts';
-import { type Cell, cellsOf, unpacked } from './cells.ts';
+import { type Cell, cellsOfAll, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, HeldChangedError, NotAnArchiveError } from './errors.ts';
 import type { ArchiveLayout } from './layout.ts';
@@ -66,7 +66,7 @@ export class PipedArchive implements OpenArchive {
     this.#bytes = bytes;
     this.#entries = entries;
     this.#options = options;
-    this.#expected = expectedOf(opened.layout);
+    this.#expected = cellsOfAll(opened.layout);
     this.#segments = new Map(opened.layout.images.map(({ name }) => [name, new SegmentTable()]));
   }
 
@@ -96,11 +96,13 @@ export class PipedArchive implements OpenArchive {
   }
 
   /** @throws ArchiveArrivingError before `begin` */
-  async content(cell: Cell): Promise<Uint8Array> {
+  async content(cell: Cell, room?: Uint8Array): Promise<Uint8Array> {
     if (!this.#begun) throw new ArchiveArrivingError(this.name);
     const { frame, segment } = await this.#inTurn(() => this.#until(cell));
     if (this.#keptBytes < AHEAD) this.#inTurn(() => this.#next()).catch(() => {});
-    return frame.length === 0 ? this.#heldContent(cell, segment) : contentOf(this.name, frame, cell, segment, this.#options.zstd);
+    return frame.length === 0
+      ? this.#heldContent(cell, segment)
+      : contentOf(this.name, frame, cell, segment, this.#options.zstd, room);
   }
 
   /** The first segment, or whatever else comes behind the layout. @throws ArchiveCorruptError when nothing does */
@@ -141,7 +143,7 @@ export class PipedArchive implements OpenArchive {
         throw new ArchiveCorruptError(this.name, place, 'is missing');
       }
       const whole = await Archive.open(this.#arrived(), this.#options);
-      for (const cell of expectedOf(this.layout)) {
+      for (const cell of cellsOfAll(this.layout)) {
         const [said, came] = [whole.segment(cell), this.#segments.get(cell.image)?.get(cell.offset)];
         if (said.digest !== came?.digest || said.size !== came.size || said.content !== came.content)
           throw new ArchiveCorruptError(this.name, blobPath(came?.digest ?? said.digest), 'is not what its manifest names');
@@ -248,10 +250,6 @@ export class PipedArchive implements OpenArchive {
 
 /** The layout, the config, an index, and what is encrypted for one reader. */
 const OTHER_DOCUMENTS = 8;
-
-function* expectedOf({ images, segmentSize }: ArchiveLayout): Generator<Cell, void, void> {
-  for (const image of images) yield* cellsOf(image, segmentSize);
-}
 
 function keyOf({ image, offset }: Cell): string {
   return `${offset} ${image}`;

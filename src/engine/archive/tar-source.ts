@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { BlobPlaces, type Place } from './blob-places.ts';
 import { ArchiveCorruptError, ArchiveIoError } from './errors.ts';
 import { blobPath, type Descriptor } from './oci.ts';
+import { readInto, roomFor } from './read-into.ts';
 import type { BlobSource } from './store.ts';
 import { type TarBytes, tarEntries } from './tar-entries.ts';
 import { checkDigest, checkSize, LARGEST_BLOB } from './verified.ts';
@@ -53,11 +54,11 @@ export class TarSource implements BlobSource {
     return this.#read(path, this.#place(path));
   }
 
-  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
+  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, room?: Uint8Array): Promise<Uint8Array> {
     const path = blobPath(descriptor.digest);
     const place = this.#place(path);
     checkSize(this.name, descriptor, place.size);
-    const bytes = await this.#read(path, place);
+    const bytes = await this.#read(path, place, room);
     checkDigest(this.name, descriptor.digest, bytes);
     return bytes;
   }
@@ -73,16 +74,13 @@ export class TarSource implements BlobSource {
     return place;
   }
 
-  async #read(path: string, { offset, size }: Place): Promise<Uint8Array> {
+  async #read(path: string, { offset, size }: Place, room?: Uint8Array): Promise<Uint8Array> {
     if (size > LARGEST_BLOB) throw new ArchiveCorruptError(this.name, path, `has ${size} bytes, more than any blob has`);
-    const bytes = new Uint8Array(size);
-    for (let at = 0; at < size; ) {
-      const { bytesRead } = await this.#file.read(bytes, at, size - at, offset + at).catch((error: unknown) => {
-        throw new ArchiveIoError(this.name, `reading ${path} of`, error);
-      });
-      if (bytesRead === 0) throw new ArchiveCorruptError(this.name, path, `ends after ${at} of its ${size} bytes`);
-      at += bytesRead;
-    }
+    const bytes = roomFor(size, room);
+    const found = await readInto(this.#file, bytes, offset).catch((error: unknown) => {
+      throw new ArchiveIoError(this.name, `reading ${path} of`, error);
+    });
+    if (found < size) throw new ArchiveCorruptError(this.name, path, `ends after ${found} of its ${size} bytes`);
     return bytes;
   }
 }
