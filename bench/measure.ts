@@ -7,6 +7,8 @@ export interface Measured {
   readonly cpu: number;
   /** Bytes that its processes gave to the kernel to be written to storage: what they dirtied in the page cache, or wrote directly. */
   readonly written: number;
+  /** Bytes that they asked the kernel for, from files, devices and pipes, be it from the page cache. */
+  readonly read: number;
   /** Peak resident memory of its largest process, in bytes. */
   readonly memory: number;
 }
@@ -35,6 +37,7 @@ export async function measure(command: string, folder: string): Promise<Measured
     seconds: seconds as number,
     cpu: (user as number) + (system as number),
     written: (counts.get('write_bytes') ?? 0) - (counts.get('cancelled_write_bytes') ?? 0),
+    read: counts.get('rchar') ?? 0,
     memory: (kib as number) * 1024,
   };
 }

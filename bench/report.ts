@@ -6,15 +6,20 @@ import type { Contestant, Score } from './contest.ts';
 const MiB = 2 ** 20;
 
 export function report(title: string, scores: readonly Score[]): string {
-  const rows = scores.map(({ name, median, ratio }, index) => [
+  const mebibytes = (bytes: number): string => `${Math.round(bytes / MiB)} MiB`;
+  const stores = scores.some(({ stored }) => stored !== undefined);
+  const rows = scores.map(({ name, median, ratio, stored = 0 }, index) => [
     name,
     `${median.seconds.toFixed(2)} s`,
     index === 0 ? '1' : ratio.toFixed(2),
     `${median.cpu.toFixed(2)} s`,
-    `${Math.round(median.written / MiB)} MiB`,
-    `${Math.round(median.memory / MiB)} MiB`,
+    mebibytes(median.read),
+    mebibytes(median.written),
+    ...(stores ? [mebibytes(stored)] : []),
+    mebibytes(median.memory),
   ]);
-  return `### ${title}\n\n${markdown(['', 'Time', 'doppel takes', 'CPU', 'Written', 'Peak memory'], rows)}`;
+  const head = ['', 'Time', 'doppel takes', 'CPU', 'Read', 'Written', ...(stores ? ['Stored'] : []), 'Peak memory'];
+  return `### ${title}\n\n${markdown(head, rows)}`;
 }
 
 export function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {

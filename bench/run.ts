@@ -1,5 +1,5 @@
 /**
- * Side-by-side measurements: npm run bench -- clone|verify|delta|help [--image FILE] [--later FILE] [--rounds N] [--folder DIR].
+ * Side-by-side measurements: npm run bench -- clone|verify|delta|capture|restore|delta-restore|help [--image FILE] [--later FILE] [--rounds N] [--folder DIR].
  * Without --image a Debian server is made, without --later the same with a part of its files changed. Reports, never fails a limit.
  */
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -7,11 +7,14 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeBootableServer } from '../test/fixtures/bootable-server.ts';
+import { benchCapture } from './capture.ts';
 import { benchClone } from './clone.ts';
 import { benchDelta } from './delta.ts';
+import { benchDeltaRestore } from './delta-restore.ts';
 import { benchHelp } from './help.ts';
 import { ageImage } from './later.ts';
 import { machine } from './report.ts';
+import { benchRestore } from './restore.ts';
 import { benchVerify } from './verify.ts';
 
 export interface BenchOptions {
@@ -29,6 +32,9 @@ const benches: Readonly<Record<string, (options: BenchOptions) => Promise<string
   clone: benchClone,
   verify: benchVerify,
   delta: benchDelta,
+  capture: benchCapture,
+  restore: benchRestore,
+  'delta-restore': benchDeltaRestore,
   help: benchHelp,
 };
 

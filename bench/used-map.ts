@@ -8,36 +8,16 @@
  * With --keep the images stay in DIR and are used again by the next run. Memory is the peak of a process that does nothing else;
  * beside it stands what such a process takes before it begins.
  */
-import { once } from 'node:events';
-import { access, mkdir, mkdtemp, open, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { open, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import { openForInspection } from '../src/engine/image/open.ts';
 import { usedBlocks } from '../src/engine/layout/filesystems.ts';
 import { dropCache } from '../src/engine/native/libc.ts';
-
-const size = 2 ** 40;
-const block = 4096;
-const usedTarget = 10_000_000;
-/** Holes are punched by this many programs at once, each into a file of its own. */
-const writers = 2;
-
-interface Kind {
-  readonly mkfs: readonly string[];
-  /** Pieces that take a few minutes to make. */
-  readonly pieces: number;
-  /** btrfs frees an extent only whole, so it gets one for each piece and hole; elsewhere one for all is enough. */
-  readonly extentPerPiece: boolean;
-}
-
-const kinds: Readonly<Record<string, Kind>> = {
-  ext4: { mkfs: ['mke2fs', '-q', '-F', '-t', 'ext4'], pieces: 5_000_000, extentPerPiece: false },
-  xfs: { mkfs: ['mkfs.xfs', '-q', '-f'], pieces: 1_000_000, extentPerPiece: false },
-  btrfs: { mkfs: ['mkfs.btrfs', '-q', '-f'], pieces: 5_000_000, extentPerPiece: true },
-};
+import { kinds, makeFragmented } from './fragmented.ts';
 
 interface Measured {
   readonly seconds: number;
@@ -47,56 +27,6 @@ interface Measured {
   readonly before: number;
   readonly used: number;
   readonly ranges: number;
-}
-
-/** Makes the image, unless it is there. `pieces` used ranges with a hole of equal length behind each. */
-async function makeImage(path: string, kind: Kind, pieces: number): Promise<void> {
-  const exists = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (exists) return;
-  const making = `${path}.making`;
-  await writeFile(making, '');
-  await truncate(making, size);
-  const [tool, ...args] = kind.mkfs as [string, ...string[]];
-  await execa(tool, [...args, making]);
-  const root = await mkdtemp(join(tmpdir(), 'used-map-'));
-  try {
-    await execa('mount', ['-o', 'loop', making, root]);
-    try {
-      await Promise.all(
-        Array.from({ length: writers }, (_, i) => fragment(join(root, `dir${i}`), kind, Math.ceil(pieces / writers))),
-      );
-    } finally {
-      await execa('umount', [root]);
-    }
-  } finally {
-    await rm(root, { recursive: true });
-  }
-  await execa('mv', [making, path]);
-}
-
-/** One file of `pieces` pieces, in a directory of its own, so that the file system spreads them. */
-async function fragment(directory: string, kind: Kind, pieces: number): Promise<void> {
-  const piece = Math.round(usedTarget / writers / pieces) * block;
-  await mkdir(directory);
-  const io = execa('xfs_io', ['-f', join(directory, 'file')], { buffer: false, stdout: 'ignore', stderr: 'inherit' });
-  const send = async (lines: string[]): Promise<void> => {
-    if (!io.stdin.write(`${lines.join('\n')}\n`)) await once(io.stdin, 'drain');
-  };
-  const batch = 1000;
-  if (!kind.extentPerPiece) await send([`falloc 0 ${2 * pieces * piece}`]);
-  else {
-    for (let i = 0; i < 2 * pieces; i += batch) {
-      await send(Array.from({ length: Math.min(batch, 2 * pieces - i) }, (_, j) => `falloc ${(i + j) * piece} ${piece}`));
-    }
-  }
-  for (let i = 0; i < pieces; i += batch) {
-    await send(Array.from({ length: Math.min(batch, pieces - i) }, (_, j) => `fpunch ${(2 * (i + j) + 1) * piece} ${piece}`));
-  }
-  io.stdin.end();
-  await io;
 }
 
 /** Runs in a process of its own: its peak memory is the reader's. */
@@ -149,7 +79,7 @@ async function main(): Promise<void> {
     const pieces = Number(values.pieces ?? kind.pieces);
     const path = resolve(values.dir, `used-map-${name}-${pieces}.img`);
     try {
-      await makeImage(path, kind, pieces);
+      await makeFragmented(path, kind, pieces);
       const { seconds, cpuSeconds, peak, before, used, ranges } = await measure(path);
       const metadata = ((await stat(path)).blocks * 512) / 1e6;
       const row = [name, (used / 1e9).toFixed(1), ranges, metadata.toFixed(0), seconds.toFixed(1), cpuSeconds.toFixed(1)];

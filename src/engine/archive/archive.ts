@@ -9,6 +9,7 @@ import { ArchiveCorruptError, ArchiveIncompleteError, ArchiveVersionError, NotAn
 import { FrameError, readFrame } from './frame.ts';
 import { type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
 import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
+import { type Segment, SegmentTable } from './segment-table.ts';
 import type { BlobSource } from './store.ts';
 import type { Zstd } from './zstd.ts';
 
@@ -21,23 +22,14 @@ export interface OpenArchive {
   readonly layout: ArchiveLayout;
   /** What of it is meant; absent: all of it. */
   readonly part?: PartSelector;
-  /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
-  content(cell: Cell): Promise<Uint8Array>;
+  /** What a cell with data holds, in `room` if that is given. @throws ArchiveCorruptError, ArchiveIoError */
+  content(cell: Cell, room?: Uint8Array): Promise<Uint8Array>;
   /** How that is read which need not come, as it is there already. */
   readHeld(read: ImageSource['read']): void;
   /** When all that is wanted of it was read: makes sure that all of it is right. @throws ArchiveCorruptError, ArchiveIoError */
   settle(): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
-}
-
-/** Where the content of a cell is, and what it is. */
-export interface Segment {
-  readonly digest: string;
-  /** Bytes of the frame. */
-  readonly size: number;
-  /** BLAKE3 of the content, hexadecimal. */
-  readonly content: string;
 }
 
 export interface ArchiveOptions {
@@ -60,15 +52,17 @@ export class Archive implements OpenArchive {
   readonly part?: PartSelector;
   readonly #source: BlobSource;
   readonly #zstd: Zstd;
+  /** Memory for frames; pages that nobody writes to take none. */
+  readonly #frameRooms: Uint8Array[] = [];
   /** By image and offset of the cell. */
-  readonly #segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>;
+  readonly #segments: ReadonlyMap<string, SegmentTable>;
 
   private constructor(
     source: BlobSource,
     { access, zstd, part }: ArchiveOptions,
     digest: string,
     layout: ArchiveLayout,
-    segments: ReadonlyMap<string, ReadonlyMap<number, Segment>>,
+    segments: ReadonlyMap<string, SegmentTable>,
   ) {
     this.name = source.name;
     this.#source = source;
@@ -98,10 +92,14 @@ export class Archive implements OpenArchive {
     return segment;
   }
 
-  /** What a cell with data holds. @throws ArchiveCorruptError, ArchiveIoError */
-  async content(cell: Cell): Promise<Uint8Array> {
+  async content(cell: Cell, room?: Uint8Array): Promise<Uint8Array> {
     const segment = this.segment(cell);
-    return contentOf(this.name, await this.#source.blob(segment), cell, segment, this.#zstd);
+    const frameRoom = this.#frameRooms.pop() ?? new Uint8Array(2 * this.layout.segmentSize);
+    try {
+      return await contentOf(this.name, await this.#source.blob(segment, frameRoom), cell, segment, this.#zstd, room);
+    } finally {
+      this.#frameRooms.push(frameRoom);
+    }
   }
 
   readHeld(): void {}
@@ -134,8 +132,9 @@ export async function contentOf(
   cell: Cell,
   { digest, content: wanted }: Pick<Segment, 'digest' | 'content'>,
   zstd: Zstd,
+  room?: Uint8Array,
 ): Promise<Uint8Array> {
-  const content = await zstd.decompress(frame, cell.length).catch((error: unknown) => {
+  const content = await zstd.decompress(frame, cell.length, room).catch((error: unknown) => {
     if (error instanceof FrameError) throw new ArchiveCorruptError(archive, blobPath(digest), error.message, error);
     throw error;
   });
@@ -229,17 +228,17 @@ function segmentsOf(
   archive: string,
   { images, segmentSize }: ArchiveLayout,
   layers: readonly Descriptor[],
-): ReadonlyMap<string, ReadonlyMap<number, Segment>> {
-  const found = new Map<string, Map<number, Segment>>();
+): ReadonlyMap<string, SegmentTable> {
+  const found = new Map<string, SegmentTable>();
   let next = 0;
   for (const image of images) {
-    const segments = new Map<number, Segment>();
+    const segments = new SegmentTable();
     for (const cell of cellsOf(image, segmentSize)) {
       const descriptor = layers[next++];
       const place = `its segment ${next}`;
       if (descriptor === undefined)
         throw new ArchiveCorruptError(archive, place, `for ${cell.image} at byte ${cell.offset} is missing`);
-      segments.set(cell.offset, segmentFor(archive, place, cell, descriptor));
+      segments.add(cell.offset, segmentFor(archive, place, cell, descriptor));
     }
     found.set(image.name, segments);
   }

@@ -5,18 +5,11 @@ import type { SourceImage } from '../image/open-image.ts';
 import { allSettled } from '../lanes/settled.ts';
 import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import { Archive, type OpenArchive } from './archive.ts';
-import { type Cell, cellAt, cellsOf, unpacked } from './cells.ts';
+import { CellCache } from './cell-cache.ts';
+import { cellsOf, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import type { ArchivedImage } from './layout.ts';
 import { openArchiveWindow } from './window.ts';
-
-/** Bytes of content that are kept. */
-const KEPT = 64 << 20;
-
-interface Held {
-  readonly cell: Cell;
-  readonly content: Promise<Uint8Array>;
-}
 
 /** A part of an image, which is shown as an image of its own. */
 export interface ArchivedPart {
@@ -35,8 +28,7 @@ export class ArchivedDisk implements SourceImage {
   readonly #image: ArchivedImage;
   /** What of the image is shown. */
   readonly #range: ByteRange;
-  /** By the offset of the cell; the one that was used last is the last to go. */
-  readonly #held = new Map<number, Held>();
+  readonly #cells: CellCache;
 
   constructor(archive: OpenArchive, image: ArchivedImage, part?: ArchivedPart) {
     const { name, range, sectorSize } = part ?? { ...image, name: archive.name, range: { offset: 0, length: image.size } };
@@ -47,6 +39,8 @@ export class ArchivedDisk implements SourceImage {
     this.#archive = archive;
     this.#image = image;
     this.#range = range;
+    // The head of a disk without a table is asked for again, last of all.
+    this.#cells = new CellCache(archive, image, { keepFirst: !this.seekable });
   }
 
   async *extents(): AsyncGenerator<Extent, void, void> {
@@ -64,20 +58,26 @@ export class ArchivedDisk implements SourceImage {
       const detail = `the image has ${this.size} bytes`;
       throw new ImageIoError(this.name, 'read', { offset: place, length: into.length, detail });
     }
-    into.fill(0);
     const offset = this.#range.offset + place;
     const wanted = { offset, length: into.length };
+    if (!this.#image.data.covers(wanted)) into.fill(0);
     const { segmentSize } = this.#archive.layout;
     for (let at = Math.floor(offset / segmentSize) * segmentSize; at < end(wanted); at += segmentSize) {
       if (!this.#image.data.touches(clipped(wanted, at, segmentSize))) continue;
-      const { cell, content } = this.#hold(at);
-      for (const { range, bytes } of unpacked(cell, await content)) {
-        if (!overlaps(range, wanted)) continue;
-        const start = Math.max(range.offset, offset);
-        const stop = Math.min(end(range), end(wanted));
-        into.set(bytes.subarray(start - range.offset, stop - range.offset), start - offset);
-      }
+      await this.#cells.use(at, (cell, content) => {
+        for (const { range, bytes } of unpacked(cell, content)) {
+          if (!overlaps(range, wanted)) continue;
+          const start = Math.max(range.offset, offset);
+          const stop = Math.min(end(range), end(wanted));
+          into.set(bytes.subarray(start - range.offset, stop - range.offset), start - offset);
+        }
+      });
     }
+  }
+
+  /** What will be read of its data, about in this order: it is fetched ahead. */
+  expect(data: IntervalSet): void {
+    this.#cells.expect(data.shift(this.#range.offset));
   }
 
   /**
@@ -139,28 +139,6 @@ export class ArchivedDisk implements SourceImage {
 
   async close(): Promise<void> {
     await this.#archive.close();
-  }
-
-  #hold(offset: number): Held {
-    const held = this.#held.get(offset) ?? this.#fetch(offset);
-    this.#held.delete(offset);
-    this.#held.set(offset, held);
-    const most = Math.max(2, Math.floor(KEPT / this.#archive.layout.segmentSize));
-    for (const [old] of this.#held) {
-      if (this.#held.size <= most) break;
-      // The head of a disk without a table is asked for again, last of all.
-      if (old === 0 && !this.seekable) continue;
-      this.#held.delete(old);
-    }
-    return held;
-  }
-
-  #fetch(offset: number): Held {
-    const cell = cellAt(this.#image, this.#archive.layout.segmentSize, offset);
-    const content = this.#archive.content(cell);
-    // Whoever reads it is told.
-    content.catch(() => this.#held.delete(offset));
-    return { cell, content };
   }
 }
 

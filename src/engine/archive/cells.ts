@@ -1,6 +1,6 @@
 /** The cells of an image: what one segment holds. Offsets and lengths are bytes of the image. */
 import { type ByteRange, end } from '../image/contract.ts';
-import type { ArchivedImage } from './layout.ts';
+import type { ArchivedImage, ArchiveLayout } from './layout.ts';
 
 export interface Cell {
   /** Name of the image. */
@@ -28,6 +28,11 @@ export function* cellsOf(image: ArchivedImage, segmentSize: number): Generator<C
       yield cellAt(image, segmentSize, next);
     }
   }
+}
+
+/** Of all images, in the order of the layout. */
+export function* cellsOfAll({ images, segmentSize }: Pick<ArchiveLayout, 'images' | 'segmentSize'>): Generator<Cell, void, void> {
+  for (const image of images) yield* cellsOf(image, segmentSize);
 }
 
 /** Each range of the cell with its bytes in the content of the segment. */

@@ -2,7 +2,7 @@
 import { ignoreEvents, type RunOptions } from '../events.ts';
 import { allSettled } from '../lanes/settled.ts';
 import type { Archive } from './archive.ts';
-import { cellAt, cellsOf } from './cells.ts';
+import { cellsOfAll } from './cells.ts';
 
 export interface CheckedArchive {
   readonly digest: string;
@@ -23,15 +23,14 @@ export async function checkArchive(
   const { images, segmentSize } = archive.layout;
   onEvent({ type: 'phase', phase: 'check', title: 'Reading the archive' });
   const total = images.reduce((sum, { data }) => sum + data.bytes, 0);
-  const cells = images
-    .flatMap((image) => [...cellsOf(image, segmentSize)].map(({ offset }) => ({ image, offset })))
-    [Symbol.iterator]();
+  const cells = cellsOfAll(archive.layout);
   let [segments, data, stored] = [0, 0, 0];
   const lane = async (): Promise<void> => {
+    const room = new Uint8Array(segmentSize);
     for (let next = cells.next(); next.done !== true; next = cells.next()) {
       signal?.throwIfAborted();
-      const cell = cellAt(next.value.image, segmentSize, next.value.offset);
-      await archive.content(cell);
+      const cell = next.value;
+      await archive.content(cell, room);
       segments++;
       data += cell.length;
       stored += archive.segment(cell).size;

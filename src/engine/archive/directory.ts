@@ -5,6 +5,7 @@ import { RefusedError } from '../errors.ts';
 import { SystemCallError, syncFileSystem, tryLock } from '../native/libc.ts';
 import { ArchiveBusyError, ArchiveCorruptError, ArchiveExistsError, ArchiveIoError } from './errors.ts';
 import { blobPath, type Descriptor, layoutFile } from './oci.ts';
+import { readInto, roomFor } from './read-into.ts';
 import type { BlobSink, BlobSource } from './store.ts';
 import { checkDigest, checkSize } from './verified.ts';
 import { write } from './written-back.ts';
@@ -26,13 +27,13 @@ export class DirectorySource implements BlobSource {
     });
   }
 
-  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
+  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, room?: Uint8Array): Promise<Uint8Array> {
     const path = blobPath(descriptor.digest);
     const file = await this.#opened(path);
     try {
       checkSize(this.name, descriptor, (await file.stat()).size);
-      const bytes = await file.readFile();
-      checkSize(this.name, descriptor, bytes.length);
+      const bytes = roomFor(descriptor.size, room);
+      checkSize(this.name, descriptor, await readInto(file, bytes, 0));
       checkDigest(this.name, descriptor.digest, bytes);
       return bytes;
     } catch (error) {

@@ -3,12 +3,13 @@
  * them all. Whoever reads it asks for its cells in about that order, and puts nothing to use before `settle` has seen the end.
  */
 import type { ImageSource } from '../image/contract.ts';
-import { Archive, type ArchiveOptions, contentOf, type OpenArchive, readLayout, type Segment } from './archive.ts';
-import { type Cell, cellsOf, unpacked } from './cells.ts';
+import { Archive, type ArchiveOptions, contentOf, type OpenArchive, readLayout } from './archive.ts';
+import { type Cell, cellsOfAll, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, HeldChangedError, NotAnArchiveError } from './errors.ts';
 import type { ArchiveLayout } from './layout.ts';
 import { blobPath, checkLayoutFile, type Descriptor, DocumentError, LARGEST_DOCUMENT, MOST_LAYERS, paxKeys } from './oci.ts';
+import { type Segment, SegmentTable } from './segment-table.ts';
 import type { BlobSource } from './store.ts';
 import type { StreamBytes } from './stream-bytes.ts';
 import { type TarEntry, tarEntries } from './tar-entries.ts';
@@ -40,8 +41,8 @@ export class PipedArchive implements OpenArchive {
   readonly #options: ArchiveOptions;
   /** The cells whose segments have not come yet. */
   readonly #expected: Iterator<Cell, void, void>;
-  /** Of all segments that have come, by image and offset. */
-  readonly #segments = new Map<string, Segment>();
+  /** Of all segments that have come, by image. */
+  readonly #segments: ReadonlyMap<string, SegmentTable>;
   /** Those of them that nobody has taken, in their order. */
   readonly #kept = new Map<string, Arrived>();
   #keptBytes = 0;
@@ -65,7 +66,8 @@ export class PipedArchive implements OpenArchive {
     this.#bytes = bytes;
     this.#entries = entries;
     this.#options = options;
-    this.#expected = expectedOf(opened.layout);
+    this.#expected = cellsOfAll(opened.layout);
+    this.#segments = new Map(opened.layout.images.map(({ name }) => [name, new SegmentTable()]));
   }
 
   /** Reads up to the layout. @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIoError */
@@ -94,11 +96,13 @@ export class PipedArchive implements OpenArchive {
   }
 
   /** @throws ArchiveArrivingError before `begin` */
-  async content(cell: Cell): Promise<Uint8Array> {
+  async content(cell: Cell, room?: Uint8Array): Promise<Uint8Array> {
     if (!this.#begun) throw new ArchiveArrivingError(this.name);
     const { frame, segment } = await this.#inTurn(() => this.#until(cell));
     if (this.#keptBytes < AHEAD) this.#inTurn(() => this.#next()).catch(() => {});
-    return frame.length === 0 ? this.#heldContent(cell, segment) : contentOf(this.name, frame, cell, segment, this.#options.zstd);
+    return frame.length === 0
+      ? this.#heldContent(cell, segment)
+      : contentOf(this.name, frame, cell, segment, this.#options.zstd, room);
   }
 
   /** The first segment, or whatever else comes behind the layout. @throws ArchiveCorruptError when nothing does */
@@ -139,8 +143,8 @@ export class PipedArchive implements OpenArchive {
         throw new ArchiveCorruptError(this.name, place, 'is missing');
       }
       const whole = await Archive.open(this.#arrived(), this.#options);
-      for (const cell of expectedOf(this.layout)) {
-        const [said, came] = [whole.segment(cell), this.#segments.get(keyOf(cell))];
+      for (const cell of cellsOfAll(this.layout)) {
+        const [said, came] = [whole.segment(cell), this.#segments.get(cell.image)?.get(cell.offset)];
         if (said.digest !== came?.digest || said.size !== came.size || said.content !== came.content)
           throw new ArchiveCorruptError(this.name, blobPath(came?.digest ?? said.digest), 'is not what its manifest names');
       }
@@ -168,7 +172,8 @@ export class PipedArchive implements OpenArchive {
         this.#forget(key, arrived);
         return arrived;
       }
-      if (this.#segments.has(key)) throw new ArchiveIoError(this.name, 'reading again', new Error('it comes only once'));
+      if (this.#segments.get(cell.image)?.get(cell.offset) !== undefined)
+        throw new ArchiveIoError(this.name, 'reading again', new Error('it comes only once'));
       if (!(await this.#next()))
         throw new ArchiveCorruptError(this.name, `the segment of ${cell.image} at byte ${cell.offset}`, 'is missing');
     }
@@ -199,7 +204,7 @@ export class PipedArchive implements OpenArchive {
       );
     const frame = await checkedBytes(this.name, this.#bytes, entry, LARGEST_BLOB);
     const segment = { digest: digestIn(entry) ?? '', size: frame.length, content };
-    this.#segments.set(keyOf(cell), segment);
+    this.#segments.get(cell.image)?.add(cell.offset, segment);
     this.#kept.set(keyOf(cell), { segment, frame });
     this.#keptBytes += frame.length;
     for (const [key, oldest] of this.#kept) {
@@ -212,7 +217,8 @@ export class PipedArchive implements OpenArchive {
     const digest = digestIn(entry);
     const place = `its entry at byte ${entry.offset}`;
     if (digest === undefined) throw new ArchiveCorruptError(this.name, place, `(${entry.path}) is there twice`);
-    const most = Math.ceil(this.#segments.size / (MOST_LAYERS - 1)) + OTHER_DOCUMENTS;
+    const segments = [...this.#segments.values()].reduce((sum, { count }) => sum + count, 0);
+    const most = Math.ceil(segments / (MOST_LAYERS - 1)) + OTHER_DOCUMENTS;
     if (this.#documents.size >= most) throw new ArchiveCorruptError(this.name, place, 'is one document too many');
     this.#documents.set(digest, await checkedBytes(this.name, this.#bytes, entry, LARGEST_DOCUMENT));
   }
@@ -244,10 +250,6 @@ export class PipedArchive implements OpenArchive {
 
 /** The layout, the config, an index, and what is encrypted for one reader. */
 const OTHER_DOCUMENTS = 8;
-
-function* expectedOf({ images, segmentSize }: ArchiveLayout): Generator<Cell, void, void> {
-  for (const image of images) yield* cellsOf(image, segmentSize);
-}
 
 function keyOf({ image, offset }: Cell): string {
   return `${offset} ${image}`;

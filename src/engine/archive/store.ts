@@ -6,8 +6,8 @@ export interface BlobSource {
   readonly name: string;
   /** What is found by its name. @throws ArchiveCorruptError, ArchiveIoError */
   document(path: 'oci-layout' | 'index.json'): Promise<Uint8Array>;
-  /** The whole blob; its size and SHA-256 are those of the descriptor. @throws ArchiveCorruptError, ArchiveIoError */
-  blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array>;
+  /** The whole blob, in `room` if it fits; its size and SHA-256 are those of the descriptor. @throws ArchiveCorruptError, ArchiveIoError */
+  blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, room?: Uint8Array): Promise<Uint8Array>;
   /** The path of the file that is the blob, where blobs are files. */
   fileOf?(digest: string): string;
   /** Idempotent. */

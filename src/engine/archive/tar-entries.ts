@@ -81,7 +81,8 @@ function decoded(archive: string, block: Uint8Array, place: string, first: boole
   if (header.every((byte) => byte === 0)) return null;
   // The checksum counts its own field as blanks.
   let sum = CHECKSUM.length * 0x20;
-  for (const [at, byte] of header.entries()) if (at < CHECKSUM.offset || at >= CHECKSUM.offset + CHECKSUM.length) sum += byte;
+  for (let at = 0; at < BLOCK; at++)
+    if (at < CHECKSUM.offset || at >= CHECKSUM.offset + CHECKSUM.length) sum += header[at] as number;
   if (octal(header, CHECKSUM.offset, CHECKSUM.length) !== sum) {
     throw first ? notTar(archive) : new ArchiveCorruptError(archive, place, 'has a header with a wrong checksum');
   }

@@ -1,23 +1,28 @@
 /** An OCI image layout in a tar file, read in any order: its entries are found by their headers. */
 import { readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { BlobPlaces, type Place } from './blob-places.ts';
 import { ArchiveCorruptError, ArchiveIoError } from './errors.ts';
 import { blobPath, type Descriptor } from './oci.ts';
+import { readInto, roomFor } from './read-into.ts';
 import type { BlobSource } from './store.ts';
 import { type TarBytes, tarEntries } from './tar-entries.ts';
 import { checkDigest, checkSize, LARGEST_BLOB } from './verified.ts';
 
-interface Place {
-  readonly offset: number;
-  readonly size: number;
+const BLOBS = 'blobs/sha256/';
+
+interface Places {
+  readonly blobs: BlobPlaces;
+  /** By their paths. */
+  readonly documents: ReadonlyMap<string, Place>;
 }
 
 export class TarSource implements BlobSource {
   readonly name: string;
   readonly #file: FileHandle;
-  readonly #places: ReadonlyMap<string, Place>;
+  readonly #places: Places;
 
-  private constructor(name: string, file: FileHandle, places: ReadonlyMap<string, Place>) {
+  private constructor(name: string, file: FileHandle, places: Places) {
     this.name = name;
     this.#file = file;
     this.#places = places;
@@ -30,11 +35,15 @@ export class TarSource implements BlobSource {
     };
     const file = await open(path).catch(failed);
     try {
-      const places = new Map<string, Place>();
+      const blobs = new BlobPlaces();
+      const documents = new Map<string, Place>();
       // Of entries with one name the first counts: the others are the same, or not what their name says.
-      for await (const { path: name, offset, size } of tarEntries(path, bytesOf(file.fd, (await file.stat()).size)))
-        if (!places.has(name)) places.set(name, { offset, size });
-      return new TarSource(path, file, places);
+      for await (const { path: name, offset, size } of tarEntries(path, bytesOf(file.fd, (await file.stat()).size))) {
+        const place = { offset, size };
+        if (name.startsWith(BLOBS)) blobs.add(name.slice(BLOBS.length), place);
+        else if (!documents.has(name)) documents.set(name, place);
+      }
+      return new TarSource(path, file, { blobs, documents });
     } catch (error) {
       await file.close();
       return failed(error);
@@ -45,11 +54,11 @@ export class TarSource implements BlobSource {
     return this.#read(path, this.#place(path));
   }
 
-  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>): Promise<Uint8Array> {
+  async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, room?: Uint8Array): Promise<Uint8Array> {
     const path = blobPath(descriptor.digest);
     const place = this.#place(path);
     checkSize(this.name, descriptor, place.size);
-    const bytes = await this.#read(path, place);
+    const bytes = await this.#read(path, place, room);
     checkDigest(this.name, descriptor.digest, bytes);
     return bytes;
   }
@@ -59,21 +68,19 @@ export class TarSource implements BlobSource {
   }
 
   #place(path: string): Place {
-    const place = this.#places.get(path);
+    const { blobs, documents } = this.#places;
+    const place = path.startsWith(BLOBS) ? blobs.get(path.slice(BLOBS.length)) : documents.get(path);
     if (place === undefined) throw new ArchiveCorruptError(this.name, path, 'is missing');
     return place;
   }
 
-  async #read(path: string, { offset, size }: Place): Promise<Uint8Array> {
+  async #read(path: string, { offset, size }: Place, room?: Uint8Array): Promise<Uint8Array> {
     if (size > LARGEST_BLOB) throw new ArchiveCorruptError(this.name, path, `has ${size} bytes, more than any blob has`);
-    const bytes = new Uint8Array(size);
-    for (let at = 0; at < size; ) {
-      const { bytesRead } = await this.#file.read(bytes, at, size - at, offset + at).catch((error: unknown) => {
-        throw new ArchiveIoError(this.name, `reading ${path} of`, error);
-      });
-      if (bytesRead === 0) throw new ArchiveCorruptError(this.name, path, `ends after ${at} of its ${size} bytes`);
-      at += bytesRead;
-    }
+    const bytes = roomFor(size, room);
+    const found = await readInto(this.#file, bytes, offset).catch((error: unknown) => {
+      throw new ArchiveIoError(this.name, `reading ${path} of`, error);
+    });
+    if (found < size) throw new ArchiveCorruptError(this.name, path, `ends after ${found} of its ${size} bytes`);
     return bytes;
   }
 }

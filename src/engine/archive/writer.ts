@@ -5,6 +5,7 @@ import type { Cell } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { type ArchiveLayout, encodeLayout } from './layout.ts';
 import { annotations, type Descriptor, LARGEST_DOCUMENT, MOST_LAYERS, mediaTypes, paxKeys, sha256 } from './oci.ts';
+import { type Segment, SegmentTable } from './segment-table.ts';
 import type { BlobSink } from './store.ts';
 import type { Zstd } from './zstd.ts';
 
@@ -44,7 +45,8 @@ export class ArchiveWriter {
   readonly #sink: BlobSink;
   readonly #options: ArchiveWriterOptions;
   readonly #layout: Descriptor;
-  readonly #segments: Descriptor[] = [];
+  /** By image, in the order of the cells. */
+  readonly #segments = new Map<string, SegmentTable>();
   #bytes = 0;
   readonly #reused = { segments: 0, bytes: 0 };
 
@@ -78,19 +80,17 @@ export class ArchiveWriter {
 
   /** One after the other, in the order of the cells. @throws ArchiveIoError */
   async put({ digest, frame, attributes: { image, offset, content }, reused }: PackedSegment): Promise<void> {
-    const descriptor = {
-      mediaType: mediaTypes.segment,
-      digest,
-      size: frame.length,
-      annotations: { [annotations.image]: image, [annotations.offset]: offset, [annotations.content]: content },
-    };
-    this.#segments.push(descriptor);
+    const segment = { digest, size: frame.length, content };
+    const segments = this.#segments.get(image) ?? new SegmentTable();
+    this.#segments.set(image, segments);
+    segments.add(Number(offset), segment);
     if (reused !== undefined) {
       this.#reused.segments++;
       this.#reused.bytes += frame.length;
     }
+    const attributes = { [paxKeys.image]: image, [paxKeys.offset]: offset, [paxKeys.content]: content };
     if (reused?.file !== undefined && (await this.#sink.link?.(digest, reused.file)) === true) this.#bytes += frame.length;
-    else await this.#put(descriptor, frame, { [paxKeys.image]: image, [paxKeys.offset]: offset, [paxKeys.content]: content });
+    else await this.#put(descriptorOf(image, Number(offset), segment), frame, attributes);
   }
 
   /** Returns when all of it is on stable storage. @throws ArchiveIoError */
@@ -103,9 +103,13 @@ export class ArchiveWriter {
     });
     const manifests: Descriptor[] = [];
     const perManifest = MOST_LAYERS - 1;
-    const total = Math.max(1, Math.ceil(this.#segments.length / perManifest));
+    const segments = [...this.#segments.values()].reduce((sum, { count }) => sum + count, 0);
+    const total = Math.max(1, Math.ceil(segments / perManifest));
+    const descriptors = this.#descriptors();
     for (let part = 0; part < total; part++) {
-      const layers = [this.#layout, ...this.#segments.slice(part * perManifest, (part + 1) * perManifest)];
+      const layers = [this.#layout];
+      while (layers.length <= Math.min(perManifest, segments - part * perManifest))
+        layers.push(descriptors.next().value as Descriptor);
       const manifest = {
         schemaVersion: 2,
         mediaType: mediaTypes.manifest,
@@ -126,7 +130,12 @@ export class ArchiveWriter {
     const top = total === 1 && only !== undefined ? only : await this.#document(mediaTypes.index, index);
     const named = { ...top, annotations: { [annotations.tag]: 'latest' } };
     await this.#sink.finish(Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [named] })));
-    return { digest: top.digest, segments: this.#segments.length, bytes: this.#bytes, reused: this.#reused };
+    return { digest: top.digest, segments, bytes: this.#bytes, reused: this.#reused };
+  }
+
+  *#descriptors(): Generator<Descriptor, void, void> {
+    for (const [image, segments] of this.#segments)
+      for (const { offset, ...segment } of segments) yield descriptorOf(image, offset, segment);
   }
 
   async #document(mediaType: string, document: object): Promise<Descriptor> {
@@ -141,4 +150,13 @@ export class ArchiveWriter {
     await this.#sink.put(digest, bytes, attributes);
     this.#bytes += bytes.length;
   }
+}
+
+function descriptorOf(image: string, offset: number, { digest, size, content }: Segment): Descriptor {
+  return {
+    mediaType: mediaTypes.segment,
+    digest,
+    size,
+    annotations: { [annotations.image]: image, [annotations.offset]: String(offset), [annotations.content]: content },
+  };
 }

@@ -46,11 +46,11 @@ export class Zstd {
     return frame;
   }
 
-  /** The content of a frame that has `size` bytes. @throws FrameError when it is not that, or damaged */
-  async decompress(frame: Uint8Array, size: number): Promise<Uint8Array> {
+  /** The content of a frame that has `size` bytes, at the front of `room`. @throws FrameError when it is not that, or damaged */
+  async decompress(frame: Uint8Array, size: number, room?: Uint8Array): Promise<Uint8Array> {
     const { contentSize, checksum } = readFrame(frame);
     if (contentSize !== size) throw new FrameError(`has ${contentSize} bytes of content instead of ${size}`);
-    const content = new Uint8Array(size);
+    const content = room?.subarray(0, size) ?? new Uint8Array(size);
     try {
       await this.#codec.decompress(frame, content);
     } catch (cause) {

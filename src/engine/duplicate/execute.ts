@@ -1,4 +1,5 @@
 /** Carries plans out: one read of the source goes to all targets. What fails on one target does not keep the others. */
+import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { DoppelError } from '../errors.ts';
 import { type EngineEvent, ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import type { ImageIdentity } from '../image/identity.ts';
@@ -6,6 +7,7 @@ import type { SourceImage } from '../image/open-image.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import type { SourceReader } from '../lanes/source-reader.ts';
+import { IntervalSet } from '../protect/intervals.ts';
 import { openPlannedSource, type PlannedSource, settleSource } from './open-source.ts';
 import type { ClonePlan } from './plan.ts';
 import { readerFor } from './reader.ts';
@@ -144,6 +146,8 @@ class Run {
       this.#onEvent({ type: 'progress', phase: 'copy', done, total });
       for (const run of runs) if (run.sink.error !== undefined && runs.length > 1) this.#tellDropped(run, dropped);
     };
+    if (this.#source instanceof ArchivedDisk)
+      this.#source.expect(runs.reduce((sum, { copied }) => sum.union(copied), IntervalSet.empty));
     const { signal } = this.#options;
     await copyBlocks(
       blocksOf(runs.map((run) => run.tasks)),

@@ -135,6 +135,11 @@ export class TargetRun {
     return tasksOf(this.#sets);
   }
 
+  /** What of the source it needs. */
+  get copied(): IntervalSet {
+    return this.#sets.copy;
+  }
+
   /** Bytes of all tasks. */
   get work(): number {
     const { copy, zero, discard } = this.#sets;

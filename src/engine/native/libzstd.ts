@@ -44,7 +44,8 @@ export class Libzstd {
     const koffi = createRequire(import.meta.url)('koffi');
     let library: { func(prototype: string): unknown };
     try {
-      library = koffi.load(LIBRARY);
+      // Deep: Node.js 22.15 has a libzstd of another version in it, whose functions this one would call.
+      library = koffi.load(LIBRARY, { deep: true });
     } catch {
       return undefined;
     }
