@@ -97,6 +97,14 @@ test('an archive is restored onto another computer', async () => {
   assert.equal([...filesOf(target, parts.root)], [...filesOf(source, parts.root)]);
 });
 
+test('a part of an archive goes into a part there', async () => {
+  const target = join(folder, 'with-parts.img');
+  copyDisk(source, target);
+  writeInto(target, randomBytes(MiB), parts.app.offset + 2 * MiB);
+  await doppelOk('restore', `${join(folder, 'golden')}#4`, ...over(`${target}#4`, '--as', 'none', '--yes', '--delta'));
+  await doppelOk('verify', source, target, '--as', 'none');
+});
+
 test('--delta sends only what the target does not hold', async () => {
   const target = join(folder, 'delta.img');
   copyDisk(source, target);

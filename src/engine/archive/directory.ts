@@ -116,11 +116,12 @@ export class DirectorySink implements BlobSink {
     await this.#write(blobPath(digest), bytes);
   }
 
-  /** As a hard link, which file systems refuse for many reasons. */
+  /** As a hard link, which file systems refuse for many reasons. Of others, who could change it later, nothing is linked. */
   async link(digest: string, file: string): Promise<boolean> {
     const place = join(this.name, blobPath(digest));
     try {
-      if (!(await lstat(file)).isFile()) return false;
+      const stats = await lstat(file);
+      if (!stats.isFile() || stats.uid !== process.geteuid?.()) return false;
       // What a run has left that was interrupted may not be whole.
       await rm(place, { force: true });
       await link(file, place);

@@ -194,7 +194,7 @@ class Comparison {
     if (shift === 0 && ranges.reduce((sum, { length }) => sum + length, 0) === whole.length) return false;
     const known = ranges.every(({ offset, length }) => this.#known.covers({ offset: offset - shift, length }));
     if (!known) return false;
-    for (const { offset, length } of ranges.flatMap(pieces)) {
+    for (const { offset, length } of piecesOf(ranges)) {
       const [is, was] = [new Uint8Array(length), new Uint8Array(length)];
       await this.#disks.new.read(is, offset);
       await this.#disks.old.read(was, offset - shift);
@@ -207,7 +207,7 @@ class Comparison {
   /** Of what is zeros in the new archive, and data in the old one. */
   async #bytesOtherThanZero(ranges: Iterable<ByteRange>, shift: number): Promise<number> {
     let found = 0;
-    for (const { offset, length } of [...ranges].flatMap(pieces)) {
+    for (const { offset, length } of piecesOf(ranges)) {
       this.#run.signal?.throwIfAborted();
       const bytes = new Uint8Array(length);
       await this.#disks.old.read(bytes, offset - shift);
@@ -229,9 +229,8 @@ function sameRanges(a: Cell, b: Cell): boolean {
   );
 }
 
-function pieces(range: ByteRange): ByteRange[] {
-  const found: ByteRange[] = [];
-  for (let offset = range.offset; offset < end(range); offset += PIECE)
-    found.push({ offset, length: Math.min(PIECE, end(range) - offset) });
-  return found;
+function* piecesOf(ranges: Iterable<ByteRange>): Generator<ByteRange, void, void> {
+  for (const range of ranges)
+    for (let offset = range.offset; offset < end(range); offset += PIECE)
+      yield { offset, length: Math.min(PIECE, end(range) - offset) };
 }

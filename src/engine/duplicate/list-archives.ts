@@ -58,20 +58,25 @@ export async function listArchives(places: readonly string[]): Promise<ArchiveLi
   return { archives, others };
 }
 
-/** Paths of what may be an archive, sorted; undefined for what is no directory, or is an archive itself. */
+/** Paths of what may be an archive, sorted; undefined for what cannot be read as a directory, or is an archive itself. */
 async function archivesIn(place: string): Promise<string[] | undefined> {
-  const isFolder = await stat(place).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
-  if (!isFolder || (await looksLikeArchive(place))) return undefined;
+  const names = await readdir(place).catch(() => undefined);
+  if (names === undefined || names.includes('oci-layout')) return undefined;
   const found: string[] = [];
-  for (const name of (await readdir(place)).sort()) {
+  for (const name of names.sort()) {
     const path = join(place, name);
     // What is named as one is told of, also when there is nothing in it.
-    if (name.endsWith('.tar') || (await looksLikeArchive(path).catch(() => false))) found.push(path);
+    const isNamed = name.endsWith('.tar') && (await isFile(path));
+    if (isNamed || (await looksLikeArchive(path).catch(() => false))) found.push(path);
   }
   return found;
+}
+
+function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isFile(),
+    () => false,
+  );
 }
 
 async function whatItIs(path: string, error: DoppelError): Promise<UnlistedArchive['what']> {

@@ -109,7 +109,7 @@ function wholeDisk(request: LayoutRequest): Layout {
     staying: [],
     copied: source.parts,
     kept: [],
-    removed: target.parts,
+    removed: target.parts.filter((part) => !source.parts.some((other) => other.number === part.number)),
     regions: [],
     loaders: IntervalSet.empty,
     withheld: Math.min(WITHHELD, source.size),

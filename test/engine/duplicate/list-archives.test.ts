@@ -1,6 +1,6 @@
 /** A directory with archives and other things in it. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -32,6 +32,8 @@ test.before(async () => {
   writeFileSync(at('empty.tar'), '');
   writeFileSync(at('notes.txt'), 'of no interest');
   mkdirSync(at('folder'));
+  execFileSync('mkfifo', [at('pipe.tar')]);
+  symlinkSync('nowhere', at('broken.tar'));
   execFileSync('tar', ['-cf', at('backup.tar'), '-C', folder, 'notes.txt']);
   execFileSync('cp', ['-r', at('golden'), at('two')]);
   const two = JSON.parse(readFileSync(join(at('two'), 'index.json'), 'utf8'));
