@@ -50,6 +50,7 @@ const forTests = {
   skopeo: ['skopeo', 'skopeo'],
   '/usr/sbin/sshd': ['openssh-server', 'openssh-server'],
   ip: ['iproute2', 'iproute'],
+  'docker-registry': ['docker-registry', 'docker-distribution'],
   bzip2: ['bzip2', 'bzip2'],
   zip: ['zip', 'zip'],
   unzip: ['unzip', 'unzip'],

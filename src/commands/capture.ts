@@ -1,20 +1,27 @@
 import { Args, Flags } from '@oclif/core';
+import type { ArchiveAccess } from '../engine/archive/access.ts';
 import type { Archive } from '../engine/archive/archive.ts';
+import { parseReference } from '../engine/archive/registry/reference.ts';
+import type { BlobSink } from '../engine/archive/store.ts';
 import { ExitCode, UsageError } from '../engine/errors.ts';
+import type { RunOptions } from '../engine/events.ts';
+import { isRegistryName } from '../engine/image/spec.ts';
 import { BaseCommand, progressFlag } from '../ui/base-command.ts';
-import { kindChoice, kindFlags, kindOverrides, sourceArgument } from '../ui/flags.ts';
+import { accessFlags, archiveAccess, kindChoice, kindFlags, kindOverrides, sourceArgument } from '../ui/flags.ts';
 import { formatBytes, parseSize } from '../ui/format.ts';
 
 export default class Capture extends BaseCommand {
   static override summary = 'Put what a disk holds into an archive.';
   static override description =
     'Reads the parts of SOURCE as "doppel clone" does, and writes them, compressed, to a new ARCHIVE: a directory, a tar file when its ' +
-    'name ends with .tar, or standard output for -. The archive is an OCI image layout, see docs/archive.md. A profile on SOURCE is not ' +
+    'name ends with .tar, a tag of a registry (oci://), or standard output for -. What a registry has already is not sent again; logins ' +
+    'are those of docker and podman. The archive is an OCI image layout, see docs/archive.md. A profile on SOURCE is not ' +
     'captured.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> /dev/sda golden.tar',
     '<%= config.bin %> <%= command.id %> server.img golden --level 9',
     '<%= config.bin %> <%= command.id %> /dev/sda golden-june --base golden-may',
+    '<%= config.bin %> <%= command.id %> /dev/sda oci://registry.example.com/golden:12',
     '<%= config.bin %> <%= command.id %> /dev/sda - | ssh store "cat > golden.tar"',
   ];
   static override args = {
@@ -22,7 +29,7 @@ export default class Capture extends BaseCommand {
     archive: Args.string({
       required: true,
       ignoreStdin: true,
-      description: 'Directory, tar file (NAME.tar), or - for standard output.',
+      description: 'Directory, tar file (NAME.tar), oci://HOST/REPOSITORY:TAG, or - for standard output.',
     }),
   };
   static override flags = {
@@ -49,6 +56,7 @@ export default class Capture extends BaseCommand {
       summary: 'Which implementation compresses; the fastest that is there unless given.',
       helpGroup: 'ARCHIVE',
     })(),
+    ...accessFlags,
     'on-read-error': Flags.option({
       options: ['fail', 'zero'] as const,
       default: 'fail' as const,
@@ -75,11 +83,13 @@ export default class Capture extends BaseCommand {
     if (piped) refusePipe(flags.json);
     const zstd = flags.codec === undefined ? Zstd.usual() : Zstd.open(flags.codec);
     if (zstd === undefined) throw noCodec(flags.codec);
+    const access = archiveAccess(flags);
     const wantedSize = flags['segment-size'] === undefined ? undefined : segmentSizeOf(flags['segment-size']);
-    const base = flags.base === undefined ? undefined : await openBase(flags.base, wantedSize);
+    const base = flags.base === undefined ? undefined : await openBase(flags.base, wantedSize, access, this.lasting);
     const segmentSize = base?.layout.segmentSize ?? wantedSize;
     const request = {
       source: args.source,
+      access,
       kinds: kindChoice(flags),
       kindOverrides: kindOverrides(flags.kind),
       exact: flags.exact,
@@ -91,7 +101,7 @@ export default class Capture extends BaseCommand {
     const result = await this.work(flags, async (run) => {
       const plan = await planCapture(request, run);
       for (const message of plan.warnings) run.onEvent({ type: 'warning', message });
-      const sink = await sinkFor(args.archive);
+      const sink = await sinkFor(args.archive, access, run);
       const options = { zstd, level: flags.level, ...view.described(plan), ...(base === undefined ? {} : { base }) };
       return { plan, ...(await executeCapture(plan, sink, options, run)) };
     }).finally(() => base?.close());
@@ -106,7 +116,11 @@ export default class Capture extends BaseCommand {
   }
 }
 
-async function sinkFor(archive: string) {
+async function sinkFor(archive: string, { plainHttp = false }: ArchiveAccess, run: RunOptions): Promise<BlobSink> {
+  if (isRegistryName(archive)) {
+    const { RegistrySink } = await import('../engine/archive/registry/registry-sink.ts');
+    return RegistrySink.create(parseReference(archive), { ...run, plainHttp });
+  }
   const [{ DirectorySink }, { TarSink }] = await Promise.all([
     import('../engine/archive/directory.ts'),
     import('../engine/archive/tar-sink.ts'),
@@ -120,9 +134,9 @@ async function sinkFor(archive: string) {
 }
 
 /** @throws UsageError when its segments have another size; the errors of openArchive */
-async function openBase(name: string, segmentSize: number | undefined): Promise<Archive> {
+async function openBase(name: string, segmentSize: number | undefined, access: ArchiveAccess, run: RunOptions): Promise<Archive> {
   const { openArchive } = await import('../engine/archive/open.ts');
-  const base = await openArchive(name);
+  const base = await openArchive(name, access, run);
   const size = base.layout.segmentSize;
   if (segmentSize === undefined || segmentSize === size) return base;
   await base.close();

@@ -1,9 +1,10 @@
 import { Args, Flags } from '@oclif/core';
 import type { OpenArchive } from '../engine/archive/archive.ts';
 import { UsageError } from '../engine/errors.ts';
-import { progressFlag, yesFlag } from '../ui/base-command.ts';
+import { type CommonFlags, progressFlag, yesFlag } from '../ui/base-command.ts';
 import { cloneFlags } from '../ui/clone-request.ts';
 import { DuplicateCommand } from '../ui/duplicate-command.ts';
+import { archiveAccess } from '../ui/flags.ts';
 
 /** What a source at hand has, and an archive has not. */
 const {
@@ -23,6 +24,7 @@ export default class Restore extends DuplicateCommand {
   static override examples = [
     '<%= config.bin %> <%= command.id %> golden.tar /dev/sdb',
     '<%= config.bin %> <%= command.id %> golden /dev/sdb --delta',
+    '<%= config.bin %> <%= command.id %> oci://registry.example.com/golden:12 /dev/sdb',
     'ssh store "cat golden.tar" | <%= config.bin %> <%= command.id %> - /dev/sdb',
     '<%= config.bin %> <%= command.id %> golden --to web-01.img=web-01.yaml --to web-02.img=web-02.yaml --size 20G',
   ];
@@ -31,7 +33,7 @@ export default class Restore extends DuplicateCommand {
       required: true,
       ignoreStdin: true,
       description:
-        'Directory or tar file that "doppel capture" made, a part of it (golden.tar#3), or - for such a tar on standard input.',
+        'What "doppel capture" made: a directory, a tar file, oci://HOST/REPOSITORY:TAG (or @sha256:DIGEST), a part of it (golden.tar#3), or - for a tar on standard input.',
     }),
     target: Args.string({
       ignoreStdin: true,
@@ -50,18 +52,18 @@ export default class Restore extends DuplicateCommand {
 
   async run(): Promise<void> {
     const { args, flags: given } = await this.parse(Restore);
-    const archive = await (args.archive === '-' ? arriving() : named(args.archive));
+    const archive = await (args.archive === '-' ? arriving() : this.#named(args.archive, given));
     const source = { 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
     await this.duplicate({ source: args.archive === '-' ? archive.name : args.archive, archive }, args.target, {
       ...given,
       ...source,
     });
   }
-}
 
-async function named(name: string): Promise<OpenArchive> {
-  const { openArchiveOrPart } = await import('../engine/archive/open.ts');
-  return openArchiveOrPart(name);
+  async #named(name: string, flags: Parameters<typeof archiveAccess>[0] & CommonFlags): Promise<OpenArchive> {
+    const { openArchiveOrPart } = await import('../engine/archive/open.ts');
+    return this.work(flags, () => openArchiveOrPart(name, archiveAccess(flags), this.lasting));
+  }
 }
 
 async function arriving(): Promise<OpenArchive> {

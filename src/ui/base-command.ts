@@ -1,6 +1,6 @@
 /** What every command has in common: one result on stdout, progress on stderr, signals. */
 import { Command, Flags } from '@oclif/core';
-import type { OnEvent } from '../engine/events.ts';
+import { ignoreEvents, type OnEvent } from '../engine/events.ts';
 import type { Question } from './confirm.ts';
 import { writeOutput } from './output.ts';
 import { type ProgressMode, progressModes, progressView } from './progress.ts';
@@ -14,7 +14,7 @@ export interface Run {
   readonly onEvent: OnEvent;
 }
 
-interface CommonFlags {
+export interface CommonFlags {
   readonly json: boolean;
   readonly progress?: ProgressMode | undefined;
 }
@@ -40,6 +40,14 @@ export abstract class BaseCommand extends Command {
     json: Flags.boolean({ summary: 'Print the result as one JSON document.', helpGroup: 'OUTPUT' }),
   };
 
+  /** Where the events of the work that is done now go. */
+  #shown: OnEvent = ignoreEvents;
+
+  /** For what is opened in one piece of work and used in others: its events go to whatever is shown then. */
+  protected get lasting(): Run {
+    return { signal: interruption(), onEvent: (event) => this.#shown(event) };
+  }
+
   /** Does the work with progress shown and signals heeded, and passes on what it returns. */
   protected async work<T>(flags: CommonFlags, action: (run: Run) => Promise<T>): Promise<T> {
     const view = await progressView(flags.progress ?? 'auto');
@@ -47,12 +55,14 @@ export abstract class BaseCommand extends Command {
       if (event.type === 'target') setTargetState(event.name, event.state);
       view.onEvent(event);
     };
+    this.#shown = onEvent;
     let outcome: 'done' | 'failed' = 'failed';
     try {
       const result = await action({ signal: interruption(), onEvent });
       outcome = 'done';
       return result;
     } finally {
+      this.#shown = ignoreEvents;
       await view.end(outcome);
     }
   }

@@ -40,6 +40,9 @@ export function captureText(archive: string, base: string | undefined, { plan, .
     parts.map((part) => `${part.number === 0 ? 'Disk' : part.number}: ${printable(part.how)}\n`).join(''),
     facts([
       ['Data', `${formatBytes(result.data)} in ${result.segments} segments`],
+      ...(result.present === undefined
+        ? []
+        : [['There already', `${result.present} of ${result.segments} segments, not sent again`] as const]),
       [
         'Archive',
         `${formatBytes(result.bytes)} in ${formatDuration(result.seconds)} (${formatRate(result.data / result.seconds)})`,

@@ -6,7 +6,16 @@ import { unusedModes } from '../engine/duplicate/plan.ts';
 import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts';
 import { ExitCode, UsageError } from '../engine/errors.ts';
 import { readErrorPolicies } from '../engine/lanes/source-reader.ts';
-import { asFlag, identityRequest, kindChoice, kindFlags, kindOverrides, profilesFlag } from './flags.ts';
+import {
+  accessFlags,
+  archiveAccess,
+  asFlag,
+  identityRequest,
+  kindChoice,
+  kindFlags,
+  kindOverrides,
+  profilesFlag,
+} from './flags.ts';
 import { parseSize } from './format.ts';
 
 export const cloneFlags = {
@@ -52,6 +61,7 @@ export const cloneFlags = {
     helpGroup: 'TARGETS',
   }),
   ...kindFlags,
+  ...accessFlags,
   grow: Flags.string({
     multiple: true,
     multipleNonGreedy: true,
@@ -121,6 +131,7 @@ export interface ParsedFlags {
   readonly only?: Parameters<typeof kindChoice>[0]['only'];
   readonly skip?: Parameters<typeof kindChoice>[0]['skip'];
   readonly kind?: readonly string[] | undefined;
+  readonly 'plain-http': boolean;
   readonly grow?: readonly string[] | undefined;
   readonly 'new-guids': boolean;
   readonly unused: CopyRequest['unused'];
@@ -139,6 +150,7 @@ export function copyRequest(source: string, flags: ParsedFlags): CopyRequest {
   const { 'source-map': sourceMap, map: mapFile, 'state-dir': stateDir } = flags;
   return {
     source,
+    access: archiveAccess(flags),
     kinds: kindChoice(flags),
     kindOverrides: kindOverrides(flags.kind),
     unused: flags.unused,

@@ -1,5 +1,6 @@
 /** Flags and arguments that several commands share. */
 import { Args, Flags } from '@oclif/core';
+import type { ArchiveAccess } from '../engine/archive/access.ts';
 import type { IdentityRequest } from '../engine/duplicate/identity.ts';
 import { UsageError } from '../engine/errors.ts';
 import { type PartKind, partKinds } from '../engine/layout/contract.ts';
@@ -27,6 +28,18 @@ export const asFlag = Flags.string({
   summary: 'Whose identity the target gets: target, source, none, or a profile FILE.yaml.',
   helpValue: 'target|source|FILE|none',
 });
+
+/** For commands that open archives. */
+export const accessFlags = {
+  'plain-http': Flags.boolean({
+    summary: 'Talk to registries (oci://) without TLS: passwords and data go in the clear.',
+    helpGroup: 'ARCHIVE',
+  }),
+};
+
+export function archiveAccess(flags: { readonly 'plain-http': boolean }): ArchiveAccess {
+  return { plainHttp: flags['plain-http'] };
+}
 
 /** A source's own profile is never copied. */
 const copiedKinds = partKinds.filter((kind) => kind !== 'profile');

@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../../ui/base-command.ts';
+import { accessFlags, archiveAccess } from '../../ui/flags.ts';
 import { writeOutput } from '../../ui/output.ts';
 
 export default class ArchiveDiff extends BaseCommand {
@@ -12,7 +13,7 @@ export default class ArchiveDiff extends BaseCommand {
     old: Args.string({ required: true, ignoreStdin: true, description: 'An archive.' }),
     new: Args.string({ required: true, ignoreStdin: true, description: 'Another one, as of a later day.' }),
   };
-  static override flags = { ...progressFlag };
+  static override flags = { ...accessFlags, ...progressFlag };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ArchiveDiff);
@@ -21,9 +22,9 @@ export default class ArchiveDiff extends BaseCommand {
       import('../../engine/duplicate/archive-diff.ts'),
       import('../../ui/archive-diff-view.ts'),
     ]);
-    const old = await openArchive(args.old);
+    const old = await openArchive(args.old, archiveAccess(flags), this.lasting);
     try {
-      const changed = await openArchive(args.new);
+      const changed = await openArchive(args.new, archiveAccess(flags), this.lasting);
       try {
         const diff = await this.work(flags, (run) => diffArchives(old, changed, run));
         if (!diff.equal) {

@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../../ui/base-command.ts';
+import { accessFlags, archiveAccess } from '../../ui/flags.ts';
 import { formatBytes, formatDuration } from '../../ui/format.ts';
 
 export default class ArchiveExtract extends BaseCommand {
@@ -19,7 +20,7 @@ export default class ArchiveExtract extends BaseCommand {
       description: 'Where to; there must be none yet. Raw if it ends with .img or .raw, or .qcow2, .vmdk, .vhdx, .vdi.',
     }),
   };
-  static override flags = { ...progressFlag };
+  static override flags = { ...accessFlags, ...progressFlag };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ArchiveExtract);
@@ -27,7 +28,7 @@ export default class ArchiveExtract extends BaseCommand {
       import('../../engine/archive/open.ts'),
       import('../../engine/duplicate/extract.ts'),
     ]);
-    const archive = await openArchiveOrPart(args.archive);
+    const archive = await openArchiveOrPart(args.archive, archiveAccess(flags), this.lasting);
     try {
       const result = await this.work(flags, (run) => extractImage(archive, args.file, run));
       const { source, size, written, seconds } = result;

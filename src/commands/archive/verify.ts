@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../../ui/base-command.ts';
+import { accessFlags, archiveAccess } from '../../ui/flags.ts';
 import { formatBytes } from '../../ui/format.ts';
 import { facts } from '../../ui/table.ts';
 
@@ -8,9 +9,13 @@ export default class ArchiveVerify extends BaseCommand {
   static override description = 'Every document, segment and digest is checked. Exit 6, with the place, when something is wrong.';
   static override examples = ['<%= config.bin %> <%= command.id %> golden.tar'];
   static override args = {
-    archive: Args.string({ required: true, ignoreStdin: true, description: 'Directory or tar file that "doppel capture" made.' }),
+    archive: Args.string({
+      required: true,
+      ignoreStdin: true,
+      description: 'What "doppel capture" made: a directory, a tar file, or oci://HOST/REPOSITORY:TAG.',
+    }),
   };
-  static override flags = { ...progressFlag };
+  static override flags = { ...accessFlags, ...progressFlag };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ArchiveVerify);
@@ -18,7 +23,7 @@ export default class ArchiveVerify extends BaseCommand {
       import('../../engine/archive/open.ts'),
       import('../../engine/archive/check.ts'),
     ]);
-    const archive = await openArchive(args.archive);
+    const archive = await this.work(flags, () => openArchive(args.archive, archiveAccess(flags), this.lasting));
     try {
       const result = await this.work(flags, (run) => checkArchive(archive, run));
       const text = [

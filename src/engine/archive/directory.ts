@@ -112,7 +112,7 @@ export class DirectorySink implements BlobSink {
     }
   }
 
-  async put(digest: string, bytes: Uint8Array): Promise<void> {
+  async put({ digest }: Descriptor, bytes: Uint8Array): Promise<void> {
     await this.#write(blobPath(digest), bytes);
   }
 

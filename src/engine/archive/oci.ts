@@ -10,6 +10,11 @@ export const mediaTypes = {
   index: 'application/vnd.oci.image.index.v1+json',
 } as const;
 
+/** What a registry keeps apart from blobs. */
+export function isDocument(mediaType: string | undefined): boolean {
+  return mediaType === mediaTypes.manifest || mediaType === mediaTypes.index;
+}
+
 export const annotations = {
   image: 'vnd.doppel.image',
   offset: 'vnd.doppel.offset',

@@ -1,35 +1,45 @@
-/** Opens an archive by the name that the user gave: a directory or a tar file. */
+/** Opens an archive by the name that the user gave: a directory, a tar file, or one in a registry. */
 import { stat } from 'node:fs/promises';
-import { parseSpec } from '../image/spec.ts';
+import type { RunOptions } from '../events.ts';
+import { isRegistryName, parseSpec } from '../image/spec.ts';
 import type { ArchiveAccess } from './access.ts';
 import { Archive, type ArchiveOptions } from './archive.ts';
 import { DirectorySource } from './directory.ts';
 import { ArchiveCorruptError, ArchiveIoError, NotAnArchiveError } from './errors.ts';
 import { checkLayoutFile, DocumentError } from './oci.ts';
+import { parseReference } from './registry/reference.ts';
 import type { BlobSource } from './store.ts';
 import { TarSource } from './tar-source.ts';
 import { Zstd } from './zstd.ts';
 
-/** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
-export function openArchive(path: string, access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<Archive> {
-  return openWith(path, { access, zstd });
+/**
+ * `run` is heeded while something is fetched from a registry, also after this.
+ * @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError, the errors of registries
+ */
+export function openArchive(path: string, access: ArchiveAccess = {}, run: RunOptions = {}): Promise<Archive> {
+  return openWith(path, { access, zstd: Zstd.usual() }, run);
 }
 
 /** As `openArchive`, also when only a part is meant: `golden.tar#3`. @throws NoSuchPartError when that names no part */
-export async function openArchiveOrPart(text: string, access: ArchiveAccess = {}): Promise<Archive> {
+export async function openArchiveOrPart(text: string, access: ArchiveAccess = {}, run: RunOptions = {}): Promise<Archive> {
   const { base, part } = await parseSpec(text);
   const options = { access, zstd: Zstd.usual(), ...(part === undefined ? {} : { part }) };
-  return openWith(base.kind === 'path' ? base.path : text, options);
+  return openWith(base.kind === 'path' ? base.path : base.uri, options, run);
 }
 
-async function openWith(path: string, options: ArchiveOptions): Promise<Archive> {
-  const source = await openStore(path);
+async function openWith(path: string, options: ArchiveOptions, run: RunOptions): Promise<Archive> {
+  const source = await (isRegistryName(path) ? openInRegistry(path, options.access, run) : openStore(path));
   try {
     return await Archive.open(source, options);
   } catch (error) {
     await source.close();
     throw error;
   }
+}
+
+async function openInRegistry(name: string, { plainHttp = false }: ArchiveAccess, run: RunOptions): Promise<BlobSource> {
+  const { RegistrySource } = await import('./registry/registry-source.ts');
+  return RegistrySource.open(parseReference(name), { ...run, plainHttp });
 }
 
 export async function openStore(path: string): Promise<BlobSource> {

@@ -5,7 +5,7 @@ import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Pack, pack } from 'tar-stream';
 import { ArchiveExistsError, ArchiveIoError } from './errors.ts';
-import { blobPath, layoutFile } from './oci.ts';
+import { blobPath, type Descriptor, layoutFile } from './oci.ts';
 import type { BlobSink } from './store.ts';
 import { writtenFile } from './written-back.ts';
 
@@ -51,7 +51,7 @@ export class TarSink implements BlobSink {
     return sink;
   }
 
-  put(digest: string, bytes: Uint8Array, attributes: Readonly<Record<string, string>> = {}): Promise<void> {
+  put({ digest }: Descriptor, bytes: Uint8Array, attributes: Readonly<Record<string, string>> = {}): Promise<void> {
     return this.#entry(blobPath(digest), bytes, attributes);
   }
 

@@ -4,14 +4,16 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ByteRange, Window } from '../image/contract.ts';
 import { ImageIoError } from '../image/errors.ts';
 import { privateFolder, startProgram } from '../image/helper.ts';
 import { endLease } from '../image/leased-folder.ts';
 import { openNbdWindow } from '../image/nbd-window.ts';
+import { isRegistryName } from '../image/spec.ts';
 import type { Archive } from './archive.ts';
+import { parseReference, pinned } from './registry/reference.ts';
 
 export const SOCKET = 'socket';
 export const READY = 'ready';
@@ -21,13 +23,13 @@ const PATIENCE = 60_000;
 
 /** @throws MissingToolError, ImageIoError when it cannot be set up */
 export async function openArchiveWindow(
-  archive: Pick<Archive, 'name' | 'access'>,
+  archive: Pick<Archive, 'name' | 'access' | 'digest'>,
   image: string,
   range: ByteRange,
 ): Promise<Window> {
   const { name, access } = archive;
   const folder = await privateFolder();
-  const args = [...program(), name, JSON.stringify(access), image, folder];
+  const args = [...program(), lasting(archive), JSON.stringify(access), image, folder];
   const helper = await startProgram('node', process.execPath, args, folder).catch(async (error: unknown) => {
     await endLease(folder);
     throw error;
@@ -59,6 +61,11 @@ export async function openArchiveWindow(
     await end();
     throw error;
   }
+}
+
+/** What it is called for another process, in another folder, and when its tag has moved on. */
+function lasting({ name, digest }: Pick<Archive, 'name' | 'digest'>): string {
+  return isRegistryName(name) ? pinned(parseReference(name), digest) : resolve(name);
 }
 
 /** The built program has it beside itself; while it is developed the source is run. */

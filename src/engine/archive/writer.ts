@@ -37,6 +37,8 @@ export interface WrittenArchive {
   readonly bytes: number;
   /** What of that came from the base. */
   readonly reused: { readonly segments: number; readonly bytes: number };
+  /** Segments that the destination had already; absent where it cannot have any. */
+  readonly present?: number;
 }
 
 const nothing = new Uint8Array(0);
@@ -130,7 +132,9 @@ export class ArchiveWriter {
     const top = total === 1 && only !== undefined ? only : await this.#document(mediaTypes.index, index);
     const named = { ...top, annotations: { [annotations.tag]: 'latest' } };
     await this.#sink.finish(Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [named] })));
-    return { digest: top.digest, segments, bytes: this.#bytes, reused: this.#reused };
+    const { present } = this.#sink;
+    const already = present === undefined ? {} : { present };
+    return { digest: top.digest, segments, bytes: this.#bytes, reused: this.#reused, ...already };
   }
 
   *#descriptors(): Generator<Descriptor, void, void> {
@@ -146,8 +150,8 @@ export class ArchiveWriter {
     return descriptor;
   }
 
-  async #put({ digest }: Descriptor, bytes: Uint8Array, attributes?: Readonly<Record<string, string>>): Promise<void> {
-    await this.#sink.put(digest, bytes, attributes);
+  async #put(descriptor: Descriptor, bytes: Uint8Array, attributes?: Readonly<Record<string, string>>): Promise<void> {
+    await this.#sink.put(descriptor, bytes, attributes);
     this.#bytes += bytes.length;
   }
 }

@@ -3,6 +3,7 @@ import type { OpenArchive } from '../archive/archive.ts';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { ArchiveCorruptError } from '../archive/errors.ts';
 import { openArchiveOrPart } from '../archive/open.ts';
+import type { RunOptions } from '../events.ts';
 import type { ByteRange } from '../image/contract.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { partAsDisk } from './archived-part.ts';
@@ -30,9 +31,13 @@ export function archivedImage(archive: OpenArchive): { readonly image: ArchivedD
 }
 
 /** @throws the errors of openArchive */
-export async function withArchivedSource<T>(request: SourceRequest, action: (source: Source) => Promise<T>): Promise<T> {
+export async function withArchivedSource<T>(
+  request: SourceRequest,
+  action: (source: Source) => Promise<T>,
+  run: RunOptions,
+): Promise<T> {
   if (request.archive !== undefined) return action(archivedSource(request, request.archive));
-  const archive = await openArchiveOrPart(request.source, request.access);
+  const archive = await openArchiveOrPart(request.source, request.access, run);
   try {
     return await action(archivedSource(request, archive));
   } finally {

@@ -65,9 +65,10 @@ export interface CapturePlan {
 const MOST_SEGMENTS = 500_000;
 
 /** @throws CloneRefusedError and the errors of everything that is looked at; writes nothing */
-export function planCapture(request: CaptureRequest, { onEvent = ignoreEvents }: RunOptions = {}): Promise<CapturePlan> {
+export function planCapture(request: CaptureRequest, run: RunOptions = {}): Promise<CapturePlan> {
+  const { onEvent = ignoreEvents } = run;
   onEvent({ type: 'phase', phase: 'plan', title: 'Looking at the disk' });
-  return withSource(request, (source) => planOf(request, source));
+  return withSource(request, (source) => planOf(request, source), run);
 }
 
 async function planOf(request: CaptureRequest, source: Source): Promise<CapturePlan> {

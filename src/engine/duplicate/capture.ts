@@ -63,13 +63,14 @@ export interface CaptureIntoOptions extends RunOptions {
 export async function captureInto(
   writer: ArchiveWriter,
   plan: CapturePlan,
-  { signal, onEvent = ignoreEvents, have }: CaptureIntoOptions = {},
+  run: CaptureIntoOptions = {},
 ): Promise<Omit<CaptureResult, 'codec'>> {
+  const { signal, onEvent = ignoreEvents, have } = run;
   const begun = performance.now();
   const [image] = plan.layout.images as [ArchivedImage];
   const { source: identity, knownBad, readErrors: policy, layout } = plan;
   const planned = { ...plan, sighting: plan.precondition };
-  const source = await openPlannedSource(planned);
+  const source = await openPlannedSource(planned, run);
   try {
     const reader = readerFor(source, { identity, knownBad, policy });
     try {

@@ -1,6 +1,7 @@
 /** What `doppel inspect` tells about a disk. Reads only. */
 
 import { stat } from 'node:fs/promises';
+import type { ArchiveAccess } from '../archive/access.ts';
 import { DoppelError } from '../errors.ts';
 import { examineContainer } from '../image/container.ts';
 import { openFailed } from '../image/errors.ts';
@@ -53,9 +54,9 @@ export interface Inspection {
   readonly notes: readonly string[];
 }
 
-/** @throws CorruptInputError for a table that cannot be read, ImageIoError, ForeignFormatError, the errors of openArchive */
-export async function inspectImage(path: string): Promise<Inspection> {
-  if (await isArchive(path)) return inspectArchive(path);
+/** `access` is for archives. @throws CorruptInputError for a table that cannot be read, ImageIoError, ForeignFormatError, the errors of openArchive */
+export async function inspectImage(path: string, access: ArchiveAccess = {}): Promise<Inspection> {
+  if (await isArchive(path)) return inspectArchive(path, access);
   const users = (await imageUsers(path)).map(({ what }) => what);
   const image = await openForInspection(path);
   try {
@@ -89,8 +90,8 @@ export async function inspectImage(path: string): Promise<Inspection> {
   }
 }
 
-function inspectArchive(path: string): Promise<Inspection> {
-  const request = { source: path, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
+function inspectArchive(path: string, access: ArchiveAccess): Promise<Inspection> {
+  const request = { source: path, access, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
   return withSource(request, async ({ identity, image, disk, allocation, contentsOf: contents, sighting }) => {
     const { stamp = '' } = await sighting();
     const parts: InspectedPart[] = [];
@@ -113,7 +114,7 @@ function inspectArchive(path: string): Promise<Inspection> {
 
 async function storageOf(text: string): Promise<ImageStorage | undefined> {
   const { base } = await parseSpec(text);
-  if (base.kind === 'nbd') return undefined;
+  if (base.kind !== 'path') return undefined;
   const { path } = base;
   if (!(await stat(path).catch(openFailed(path))).isFile()) return undefined;
   const { files, backing } = await examineContainer(path);

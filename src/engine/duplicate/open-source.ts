@@ -4,6 +4,7 @@ import type { OpenArchive } from '../archive/archive.ts';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { openArchiveOrPart } from '../archive/open.ts';
 import { PipedArchive } from '../archive/piped.ts';
+import type { RunOptions } from '../events.ts';
 import type { SourceImage } from '../image/open-image.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
@@ -19,10 +20,10 @@ export interface PlannedSource {
 }
 
 /** @throws CloneRefusedError when it has changed, the errors of openSource and openArchive */
-export async function openPlannedSource(planned: PlannedSource): Promise<SourceImage> {
+export async function openPlannedSource(planned: PlannedSource, run: RunOptions = {}): Promise<SourceImage> {
   const { identity } = planned.sighting;
   if (identity.kind === 'archive') {
-    const archive = planned.archive ?? (await reopened(planned));
+    const archive = planned.archive ?? (await reopened(planned, run));
     if (archive instanceof PipedArchive) archive.begin();
     return archivedImage(archive).image;
   }
@@ -36,8 +37,8 @@ export async function openPlannedSource(planned: PlannedSource): Promise<SourceI
   }
 }
 
-async function reopened({ access, sighting: { identity, stamp } }: PlannedSource): Promise<OpenArchive> {
-  const archive = await openArchiveOrPart(identity.path, access);
+async function reopened({ access, sighting: { identity, stamp } }: PlannedSource, run: RunOptions): Promise<OpenArchive> {
+  const archive = await openArchiveOrPart(identity.path, access, run);
   if (archive.digest === stamp) return archive;
   await archive.close();
   throw outdated('source', identity, { ...identity, digest: archive.digest });

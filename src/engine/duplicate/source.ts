@@ -1,5 +1,6 @@
 /** The source of a clone: opened once, looked at once, for however many targets. */
 
+import type { RunOptions } from '../events.ts';
 import { type ImageIdentity, imageIdentity, looksLikeArchive } from '../image/identity.ts';
 import type { SourceImage } from '../image/open-image.ts';
 import { withReadCache } from '../image/read-cache.ts';
@@ -58,9 +59,9 @@ export interface Source {
 export async function withSource<T>(
   request: SourceRequest,
   action: (source: Source) => Promise<T>,
-  { lookInside = true } = {},
+  { lookInside = true, ...run }: RunOptions & { readonly lookInside?: boolean } = {},
 ): Promise<T> {
-  if (request.archive !== undefined || (await isArchive(request.source))) return withArchivedSource(request, action);
+  if (request.archive !== undefined || (await isArchive(request.source))) return withArchivedSource(request, action, run);
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
@@ -117,5 +118,5 @@ export async function withSource<T>(
 /** Or a part of one. */
 export async function isArchive(text: string): Promise<boolean> {
   const { base } = await parseSpec(text);
-  return base.kind === 'path' && (await looksLikeArchive(base.path));
+  return base.kind === 'registry' || (base.kind === 'path' && (await looksLikeArchive(base.path)));
 }

@@ -1,4 +1,5 @@
 /** Compares a target with what a clone of the source would be. Writes nothing, anywhere. */
+import type { ArchiveAccess } from '../archive/access.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import { ImageInUseError } from '../image/errors.ts';
 import { imageIdentity } from '../image/identity.ts';
@@ -36,6 +37,8 @@ export { describePart, differenceError, type VerifyResult } from './verify-resul
 export interface VerifyRequest {
   /** As of a clone: files, block devices, URIs, or parts of one of them. */
   readonly source: string;
+  /** How to open it, if it is an archive. */
+  readonly access?: ArchiveAccess;
   readonly target: string;
   /** Whom the target shall be. `target`: whom its own region says. */
   readonly as: IdentityChoice;
@@ -77,7 +80,7 @@ export async function verifyClone(request: VerifyRequest, options: RunOptions = 
   };
   // A plain copy of everything is compared without knowing whose system it is.
   const lookInside = request.as !== 'none' || choosesKinds(request);
-  return withSource(copyRequest(request), compare, { lookInside });
+  return withSource(copyRequest(request), compare, { lookInside, ...options });
 }
 
 function choosesKinds({ kinds }: VerifyRequest): boolean {
@@ -91,9 +94,11 @@ async function refuseInUse(path: string, role: 'source' | 'target'): Promise<voi
 }
 
 /** The source is looked at as a clone looks at it. */
-function copyRequest({ source, kinds, kindOverrides, exact, readErrors, sourceMap }: VerifyRequest): CopyRequest {
+function copyRequest(request: VerifyRequest): CopyRequest {
+  const { source, access, kinds, kindOverrides, exact, readErrors, sourceMap } = request;
   return {
     source,
+    ...(access === undefined ? {} : { access }),
     kinds,
     kindOverrides: kindOverrides ?? new Map(),
     unused: 'skip',

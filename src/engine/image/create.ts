@@ -45,7 +45,7 @@ export function formatForName(path: string): DiskFormat | 'raw' {
  */
 export async function checkCreatable(text: string, size: number): Promise<void> {
   const { base, part } = await parseSpec(text);
-  if (base.kind === 'nbd' || part !== undefined) {
+  if (base.kind !== 'path' || part !== undefined) {
     throw new UnusableImageError(text, 'only files can be created', 'Leave --size away.');
   }
   if (!Number.isSafeInteger(size) || size <= 0 || size % SECTOR !== 0) {

@@ -31,7 +31,7 @@ export interface ImageIdentity {
  */
 export async function imageIdentity(path: string, size: number, sectorSize: number): Promise<ImageIdentity> {
   const { base } = await parseSpec(path);
-  if (base.kind === 'nbd') return { path, kind: 'nbd', size, sectorSize };
+  if (base.kind !== 'path') return { path, kind: base.kind === 'nbd' ? 'nbd' : 'archive', size, sectorSize };
   const stats = await stat(base.path).catch((cause) => {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT' && !base.path.startsWith('/dev/')) return undefined;
     throw new ImageIoError(path, 'examine', { cause });

@@ -129,7 +129,8 @@ type Disk =
   | { readonly kind: 'nbd'; readonly uri: string };
 
 async function kindOf({ base, text }: ImageSpec): Promise<Disk> {
-  if (base.kind === 'nbd') return { kind: 'nbd', uri: base.uri };
+  if (base.kind === 'registry') throw new NotAnImageError(text, 'an archive in a registry');
+  if (base.kind !== 'path') return { kind: 'nbd', uri: base.uri };
   const { path } = base;
   const stats = await stat(path).catch(openFailed(path));
   if (stats.isBlockDevice()) return { kind: 'block', path };
@@ -145,7 +146,7 @@ async function kindOf({ base, text }: ImageSpec): Promise<Disk> {
 
 async function openWhole(spec: ImageSpec, disk: Disk, mode: OpenMode, evenInUse = false): Promise<OpenImage> {
   // A part has the name that the user gave; messages about its disk have the disk's.
-  const name = spec.part === undefined ? spec.text : spec.base.kind === 'nbd' ? spec.base.uri : spec.base.path;
+  const name = spec.part === undefined ? spec.text : spec.base.kind === 'path' ? spec.base.path : spec.base.uri;
   const image = await openDisk(name, disk, mode, evenInUse);
   try {
     if (image.size === 0) throw new TruncatedImageError(name, image.size);

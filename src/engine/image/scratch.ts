@@ -16,7 +16,7 @@ import { parseSpec } from './spec.ts';
  */
 export async function openScratch(text: string, range: ByteRange): Promise<Window> {
   const { base, part } = await parseSpec(text);
-  if (base.kind === 'nbd' || part !== undefined) {
+  if (base.kind !== 'path' || part !== undefined) {
     const why = `a journal cannot be replayed beside ${part === undefined ? 'a server' : 'a part of a disk'}`;
     throw new UnusableImageError(text, why, 'Name the disk itself, or a copy of it in a file.');
   }

@@ -1,6 +1,6 @@
 /**
- * What the user may name as a source or target: a path; the URI of an NBD server (nbd://, nbds://, nbd+unix://, ...); either of
- * them with `#PART` behind it. A file whose name itself has a `#` is that file.
+ * What the user may name as a source or target: a path; the URI of an NBD server (nbd://, nbds://, nbd+unix://, ...) or of an archive in
+ * a registry (oci://); each of them with `#PART` behind it. A file whose name itself has a `#` is that file.
  */
 import { stat } from 'node:fs/promises';
 import { ImageIoError, NoSuchPartError } from './errors.ts';
@@ -14,19 +14,26 @@ export type PartSelector =
 export interface ImageSpec {
   /** As the user wrote it. */
   readonly text: string;
-  readonly base: { readonly kind: 'path'; readonly path: string } | { readonly kind: 'nbd'; readonly uri: string };
+  readonly base: { readonly kind: 'path'; readonly path: string } | { readonly kind: 'nbd' | 'registry'; readonly uri: string };
   readonly part?: PartSelector;
 }
 
 const nbdUri = /^nbds?(\+(unix|vsock))?:\/\//;
 
+/** Whether the name is that of an archive in a registry. */
+export function isRegistryName(text: string): boolean {
+  return text.startsWith('oci://');
+}
+
 /** @throws NoSuchPartError when what follows `#` names no part; ImageIoError */
 export async function parseSpec(text: string): Promise<ImageSpec> {
-  const hash = nbdUri.test(text) ? text.indexOf('#') : text.lastIndexOf('#');
-  if (nbdUri.test(text)) {
-    if (hash < 0) return { text, base: { kind: 'nbd', uri: text } };
-    return { text, base: { kind: 'nbd', uri: text.slice(0, hash) }, part: parsePart(text, text.slice(hash + 1)) };
+  const kind = nbdUri.test(text) ? 'nbd' : isRegistryName(text) ? 'registry' : 'path';
+  if (kind !== 'path') {
+    const hash = text.indexOf('#');
+    if (hash < 0) return { text, base: { kind, uri: text } };
+    return { text, base: { kind, uri: text.slice(0, hash) }, part: parsePart(text, text.slice(hash + 1)) };
   }
+  const hash = text.lastIndexOf('#');
   const whole: ImageSpec = { text, base: { kind: 'path', path: text } };
   if (hash <= 0 || (await exists(text)) || !(await exists(text.slice(0, hash)))) return whole;
   return { text, base: { kind: 'path', path: text.slice(0, hash) }, part: parsePart(text, text.slice(hash + 1)) };

@@ -94,12 +94,12 @@ export async function filesOf(path: string): Promise<Pick<Container, 'files' | '
  * Whether writing one image may change the other: the same bytes under two names, one inside the other, one based on the other,
  * or one stored on a file system that the other holds. Two partitions of a disk, two volumes of a group, two files of a file
  * system and two images that are based on the same one do not. An image that does not exist yet is where it will be. A part is
- * taken for its whole disk. Of NBD servers only the names are compared.
+ * taken for its whole disk. Of NBD servers only the names are compared, and nobody writes to an archive in a registry.
  * @throws ImageIoError when a path, /proc or /sys cannot be read, and the errors of examineContainer.
  */
 export async function sharesStorage(a: string, b: string): Promise<boolean> {
   const [one, two] = [(await parseSpec(a)).base, (await parseSpec(b)).base];
-  if (one.kind === 'nbd' || two.kind === 'nbd') {
+  if (one.kind !== 'path' || two.kind !== 'path') {
     return one.kind === 'nbd' && two.kind === 'nbd' && exportName(one.uri) === exportName(two.uri);
   }
   const [mine, others] = [await filesOrPlace(one.path), await filesOrPlace(two.path)];

@@ -38,12 +38,12 @@ interface Kernel {
 /**
  * Everything that uses the image that the user named: of a whole disk also its partitions, of a partition also what has the
  * whole disk, and what is stacked above it (a file system on a loop device over the file); of a qcow2 also who changes what it
- * is based on; of a `DISK#PART` whoever uses the disk. Of an NBD server nobody can tell.
+ * is based on; of a `DISK#PART` whoever uses the disk. Of a server nobody can tell.
  * @throws ImageIoError when the path, /proc or /sys cannot be read, and the errors of examineContainer.
  */
 export async function imageUsers(text: string): Promise<ImageUser[]> {
   const { base } = await parseSpec(text);
-  if (base.kind === 'nbd') return [];
+  if (base.kind !== 'path') return [];
   const { files, backing } = await filesOf(base.path);
   try {
     const kernel = await askKernel();

@@ -17,6 +17,7 @@ import {
   ArchiveVersionError,
   NotAnArchiveError,
 } from '../../../src/engine/archive/errors.ts';
+import { mediaTypes } from '../../../src/engine/archive/oci.ts';
 import { openArchive } from '../../../src/engine/archive/open.ts';
 import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
 import { Zstd } from '../../../src/engine/archive/zstd.ts';
@@ -182,7 +183,7 @@ test('what exists is not overwritten, but what was interrupted goes on', async (
 test('a tar that was given up leaves nothing', async () => {
   const path = fresh('.tar');
   const sink = await TarSink.toFile(path);
-  await sink.put(`sha256:${'0'.repeat(64)}`, new Uint8Array(1000));
+  await sink.put({ mediaType: mediaTypes.segment, digest: `sha256:${'0'.repeat(64)}`, size: 1000 }, new Uint8Array(1000));
   await sink.abort();
   assert.equal(
     readdirSync(folder).filter((name) => name.startsWith(path.slice(folder.length + 1))),
@@ -339,7 +340,7 @@ test('a newer version, other images and other files are told apart', async () =>
   });
   const frame = await zstd.compress(Buffer.from('{"version":2,"news":true}\n'), 3);
   const digest = `sha256:${createHash('sha256').update(frame).digest('hex')}`;
-  await sink.put(digest, frame);
+  await sink.put({ mediaType: mediaTypes.layout, digest, size: frame.length }, frame);
   const version = await refusal(forge(newer, ({ layers }) => Object.assign(layers[0] as Layer, { digest, size: frame.length })));
   assert.instance(version, ArchiveVersionError);
   assert.match(version.message, /version 2/);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DirectorySink } from '../../../src/engine/archive/directory.ts';
+import { mediaTypes } from '../../../src/engine/archive/oci.ts';
 import { executePrune, type PrunePlan, planPrune } from '../../../src/engine/archive/prune.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { refusal } from '../duplicate/requests.ts';
@@ -120,7 +121,7 @@ test('what cannot be understood keeps everything', async () => {
 test('an interrupted capture is left alone unless asked, and one that goes on always', async () => {
   const directory = join(folder, 'interrupted');
   const sink = await DirectorySink.create(directory);
-  await sink.put(`sha256:${'a'.repeat(64)}`, Buffer.from('one'));
+  await sink.put({ mediaType: mediaTypes.segment, digest: `sha256:${'a'.repeat(64)}`, size: 3 }, Buffer.from('one'));
   const error = await refusal(() => prune(directory));
   assert.is(error.code, 'ARCHIVE_UNFINISHED');
   assert.is((await refusal(() => prune(directory, { unfinished: true }))).code, 'ARCHIVE_BUSY');

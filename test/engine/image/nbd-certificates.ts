@@ -62,7 +62,7 @@ export async function nbdkitOnPort(args: readonly string[]): Promise<Running & {
   return { ...running, port };
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   const server = createServer();
   return new Promise((resolve, reject) => {
     server.once('error', reject).listen(0, '127.0.0.1', () => {
