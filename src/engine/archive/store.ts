@@ -21,7 +21,7 @@ export interface BlobSink {
   readonly name: string;
   /** Segments that were there already and were not sent; absent where that cannot be. */
   readonly present?: number;
-  /** Blobs come one after the other, a repeated one again. `attributes` are for whoever reads the blobs as they come. @throws ArchiveIoError */
+  /** Blobs come one after the other, a repeated one again; nobody writes to `bytes` afterwards. `attributes` are for whoever reads the blobs as they come. @throws ArchiveIoError */
   put(descriptor: Descriptor, bytes: Uint8Array, attributes?: Readonly<Record<string, string>>): Promise<void>;
   /** In place of `put`, for a blob that is a file already. False where that cannot be. @throws ArchiveIoError */
   link?(digest: string, file: string): Promise<boolean>;

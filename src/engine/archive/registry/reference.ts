@@ -20,11 +20,13 @@ const digestText = /^sha256:[0-9a-f]{64}$/;
 
 /** @throws UsageError that says which part is wrong */
 export function parseReference(text: string): Reference {
+  // Whoever writes a password into it need not see it again.
+  const shown = text.replace(/(?<=^oci:\/\/)[^/@]*@/, '...@');
   const wrong = (why: string): UsageError =>
-    new UsageError(`${JSON.stringify(text)} names no archive in a registry: ${why}`, {
+    new UsageError(`${JSON.stringify(shown)} names no archive in a registry: ${why}`, {
       code: 'BAD_REFERENCE',
       todo: 'Write oci://HOST[:PORT]/REPOSITORY[:TAG], or oci://HOST[:PORT]/REPOSITORY@sha256:DIGEST.',
-      data: { reference: text },
+      data: { reference: shown },
     });
   const rest = text.slice(SCHEME.length);
   const slash = rest.indexOf('/');
