@@ -17,7 +17,7 @@ import { upload } from '../../../../src/engine/archive/registry/upload.ts';
 import { freePort } from '../../image/nbd-certificates.ts';
 import { sample } from '../samples.ts';
 import { failure, opened, readAll, send } from './round-trip.ts';
-import { cutter, front, type Registry, startRegistry } from './servers.ts';
+import { cutter, front, type Registry, resumingRegistry, startRegistry } from './servers.ts';
 
 const five = sample();
 let registry: Registry;
@@ -85,6 +85,24 @@ test('an upload that breaks off is begun again, also when only the last answer w
   assert.ok(bytes.equals(await download(broken, own)));
   broken.close();
   await proxy.close();
+});
+
+test('an upload that breaks off goes on where it stopped, if the registry knows where that is', async () => {
+  const spec = await resumingRegistry();
+  const proxy = await cutter(spec.port, { toServer: (number) => (number < 6 ? 150_000 : undefined) });
+  const broken = await client(proxy.host);
+  assert.is(await upload(broken, descriptor, blob.bytes), true);
+  broken.close();
+  assert.ok(blob.bytes.equals(spec.blob(descriptor.digest) as Buffer));
+  const sent = spec.log.filter((line) => line.startsWith('PATCH'));
+  assert.is(sent.length, 7);
+  assert.ok(
+    sent.slice(1).every((line) => /^PATCH [1-9]\d+-1048575$/.test(line)),
+    sent.join(', '),
+  );
+  assert.is(spec.log.filter((line) => line === 'POST').length, 1);
+  await proxy.close();
+  await spec.close();
 });
 
 test('a whole archive comes through a line that breaks again and again', async () => {

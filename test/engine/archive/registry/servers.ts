@@ -124,6 +124,40 @@ export async function cutter(port: number, { toServer, toClient, delay = 0 }: Cu
   return { ...front, cuts: () => cuts };
 }
 
+/** Takes blobs as the OCI distribution specification 1.1 has it: what came of an upload before it broke off stays, and can be asked for. docker-registry 2.8 forgets it. */
+export async function resumingRegistry(): Promise<
+  Front & { readonly log: readonly string[]; blob(digest: string): Buffer | undefined }
+> {
+  const blobs = new Map<string, Buffer>();
+  const uploads: Buffer[][] = [];
+  const log: string[] = [];
+  const server = http.createServer(async (request, response) => {
+    const { method = '', url = '', headers } = request;
+    const { pathname, searchParams } = new URL(url, 'http://here');
+    const [, number] = /uploads\/(\d+)$/.exec(pathname) ?? [];
+    const upload = uploads[Number(number)];
+    const size = (): number => upload?.reduce((sum, { length }) => sum + length, 0) ?? 0;
+    log.push(`${method} ${headers['content-range'] ?? ''}`.trim());
+    const answer = (status: number, more: Readonly<Record<string, string>> = {}) =>
+      response.writeHead(status, { 'content-length': '0', ...more }).end();
+    // Without a host, as some do.
+    const state = () => ({ location: pathname, range: `0-${size() - 1}` });
+    if (method === 'HEAD') return answer(blobs.has(pathname.split('/').at(-1) ?? '') ? 200 : 404);
+    if (method === 'POST') return answer(202, { location: `${pathname}${uploads.push([]) - 1}` });
+    if (upload === undefined) return answer(404);
+    if (method === 'GET') return answer(204, state());
+    if (method === 'PATCH') {
+      if (Number(headers['content-range']?.split('-')[0] ?? 0) !== size()) return answer(416, state());
+      request.on('error', () => response.destroy()).on('data', (chunk: Buffer) => upload.push(chunk));
+      return void request.on('end', () => answer(202, state()));
+    }
+    blobs.set(searchParams.get('digest') ?? '', Buffer.concat(upload));
+    answer(201);
+  });
+  const front = await listening(server, () => server.closeAllConnections());
+  return { ...front, log, blob: (digest) => blobs.get(digest) };
+}
+
 export interface Request {
   readonly method: string;
   readonly url: string;
