@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
 import { BaseCommand } from '../../ui/base-command.ts';
+import { accessFlags, archiveAccess } from '../../ui/flags.ts';
 
 export default class ArchiveList extends BaseCommand {
   static override summary = 'Tell which archives there are, and what each holds.';
@@ -19,13 +20,15 @@ export default class ArchiveList extends BaseCommand {
     }),
   };
 
+  static override flags = { ...accessFlags };
+
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(ArchiveList);
     const [{ listArchives }, view] = await Promise.all([
       import('../../engine/duplicate/list-archives.ts'),
       import('../../ui/archive-list-view.ts'),
     ]);
-    const list = await listArchives(argv as string[]);
+    const list = await listArchives(argv as string[], archiveAccess(flags));
     this.show(flags, view.archiveListDocument(list), view.archiveListText(list));
     const damaged = list.others.find(({ what }) => what === 'damaged');
     if (damaged !== undefined) this.exit(damaged.error.exitCode);

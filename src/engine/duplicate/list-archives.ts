@@ -1,6 +1,7 @@
 /** Which archives there are, and what each holds. Reads only, and of each no more than its documents. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ArchiveAccess } from '../archive/access.ts';
 import type { Archive } from '../archive/archive.ts';
 import { cellsOf } from '../archive/cells.ts';
 import { UNFINISHED } from '../archive/directory.ts';
@@ -41,14 +42,14 @@ export interface ArchiveList {
 }
 
 /** Each place is an archive, or a directory with archives in it. */
-export async function listArchives(places: readonly string[]): Promise<ArchiveList> {
+export async function listArchives(places: readonly string[], access: ArchiveAccess = {}): Promise<ArchiveList> {
   const archives: ListedArchive[] = [];
   const others: UnlistedArchive[] = [];
   for (const place of places) {
     const within = await archivesIn(place);
     for (const name of within ?? [place]) {
       try {
-        archives.push(await described(name));
+        archives.push(await described(name, access));
       } catch (error) {
         if (!(error instanceof DoppelError)) throw error;
         others.push({ name, what: within === undefined ? 'damaged' : await whatItIs(name, error), error });
@@ -86,8 +87,8 @@ async function whatItIs(path: string, error: DoppelError): Promise<UnlistedArchi
   return names.includes('index.json') ? 'damaged' : 'unfinished';
 }
 
-async function described(name: string): Promise<ListedArchive> {
-  const archive = await openArchive(name);
+async function described(name: string, access: ArchiveAccess): Promise<ListedArchive> {
+  const archive = await openArchive(name, access);
   try {
     const { image, disk } = archivedMachine(archive);
     const { digest } = archive;

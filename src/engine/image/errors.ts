@@ -48,6 +48,7 @@ const hints: Record<ImageOperation, string> = {
 
 function missingTodo(image: string): string {
   if (image === '') return 'Was a variable empty? Name a raw disk image, or a block device such as /dev/sdb.';
+  if (/^(?:docker|https?|oci):/.test(image)) return 'An archive in a registry is named oci://HOST[:PORT]/REPOSITORY[:TAG].';
   return image.startsWith('/dev/')
     ? 'Is the disk attached? "lsblk" lists the block devices.'
     : 'Check the path. If it is to be a new target: "doppel clone" makes one with --size 8G, "truncate -s 8G FILE" an empty raw disk.';

@@ -22,7 +22,7 @@ const nbdUri = /^nbds?(\+(unix|vsock))?:\/\//;
 
 /** Whether the name is that of an archive in a registry. */
 export function isRegistryName(text: string): boolean {
-  return text.startsWith('oci://');
+  return /^oci:\/\//i.test(text);
 }
 
 /** @throws NoSuchPartError when what follows `#` names no part; ImageIoError */

@@ -186,11 +186,11 @@ export class RegistryClient {
     const status = answer.statusCode ?? 0;
     const text = await textOf(answer, LONGEST_COMPLAINT);
     const said = complaint(text) || http.STATUS_CODES[status] || '';
-    const { text: name, host } = this.reference;
+    const { text: name } = this.reference;
     // Addresses with a signature are good for a while: the registry gives a new one.
     if (url.origin !== this.#origin.origin) throw new PassingError(`${url.host} answered ${status}: ${said}`);
     if (status === 401 || status === 403) throw await this.#authorization.refusal(said);
-    if (status === 404) throw new RegistryNotFoundError(name, host, said);
+    if (status === 404) throw new RegistryNotFoundError(this.reference, said);
     if (url.protocol === 'http:' && /https/i.test(text)) throw tlsProblem.wanted(name);
     throw new RegistryAnswerError(name, method, url.pathname, status, said);
   }

@@ -1,5 +1,6 @@
 /** What can go wrong with a registry. */
 import { ConnectionLostError, IoError, UsageError } from '../../errors.ts';
+import type { Reference } from './reference.ts';
 
 /** Nobody is at that address. Nothing was begun. */
 export class RegistryUnreachableError extends IoError {
@@ -52,10 +53,10 @@ export class RegistryAccessError extends IoError {
 
 /** Neither the archive nor anything else is under that name. */
 export class RegistryNotFoundError extends IoError {
-  constructor(archive: string, host: string, said: string) {
+  constructor({ text: archive, host, repository }: Reference, said: string) {
     super(`${archive} was not found: ${host} says "${said}"`, {
       code: 'ARCHIVE_NOT_FOUND',
-      todo: `Check repository and tag: "skopeo list-tags docker://${archive.replace(/^oci:\/\/|(?<=\/[^/]*)[:@].*$/g, '')}" lists the tags of a repository.`,
+      todo: `Check repository and tag: "skopeo list-tags docker://${host}/${repository}" lists the tags that there are.`,
       data: { archive, host },
     });
   }

@@ -21,7 +21,7 @@ const digestText = /^sha256:[0-9a-f]{64}$/;
 /** @throws UsageError that says which part is wrong */
 export function parseReference(text: string): Reference {
   // Whoever writes a password into it need not see it again.
-  const shown = text.replace(/(?<=^oci:\/\/)[^/@]*@/, '...@');
+  const shown = text.replace(/(?<=^oci:\/\/)[^/@]*@/i, '...@');
   const wrong = (why: string): UsageError =>
     new UsageError(`${JSON.stringify(shown)} names no archive in a registry: ${why}`, {
       code: 'BAD_REFERENCE',
