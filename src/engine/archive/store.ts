@@ -19,7 +19,7 @@ export interface BlobSource {
 
 export interface BlobSink {
   readonly name: string;
-  /** Segments that were there already and were not sent; absent where that cannot be. */
+  /** Segments that were there already when it was their turn, and were not sent; absent where that cannot be. */
   readonly present?: number;
   /** Blobs come one after the other, a repeated one again; nobody writes to `bytes` afterwards. `attributes` are for whoever reads the blobs as they come. @throws ArchiveIoError */
   put(descriptor: Descriptor, bytes: Uint8Array, attributes?: Readonly<Record<string, string>>): Promise<void>;

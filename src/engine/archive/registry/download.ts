@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { ArchiveCorruptError } from '../errors.ts';
 import { blobPath, isDocument } from '../oci.ts';
+import { roomFor } from '../read-into.ts';
 import type { WantedBlob } from '../store.ts';
 import { checkDigest, checkSize } from '../verified.ts';
 import type { RegistryClient } from './client.ts';
@@ -9,12 +10,12 @@ import { RegistryNotFoundError } from './errors.ts';
 import { chunksOf, drain } from './exchange.ts';
 import { PassingError } from './retry.ts';
 
-/** Its size and SHA-256 are those of the descriptor. @throws ArchiveCorruptError, and as RegistryClient tells */
-export async function download(client: RegistryClient, blob: WantedBlob): Promise<Uint8Array> {
+/** In `room` if it fits; its size and SHA-256 are those of the descriptor. @throws ArchiveCorruptError, and as RegistryClient tells */
+export async function download(client: RegistryClient, blob: WantedBlob, room?: Uint8Array): Promise<Uint8Array> {
   const { text } = client.reference;
   const path = blobPath(blob.digest);
   checkSize(text, blob, blob.size);
-  const bytes = new Uint8Array(blob.size);
+  const bytes = roomFor(blob.size, room);
   const place = `${isDocument(blob.mediaType) ? 'manifests' : 'blobs'}/${blob.digest}`;
   const accept: Record<string, string> = blob.mediaType === undefined ? {} : { accept: blob.mediaType };
   let have = 0;

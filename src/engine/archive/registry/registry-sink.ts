@@ -1,5 +1,4 @@
 /** Writes an archive to a registry. Blobs are sent side by side; what names them follows when they are there, and the tag comes last. */
-import { allSettled } from '../../lanes/settled.ts';
 import { ArchiveExistsError } from '../errors.ts';
 import { type Descriptor, isDocument, mediaTypes } from '../oci.ts';
 import type { BlobSink } from '../store.ts';
@@ -16,9 +15,9 @@ const IN_FLIGHT = 64 << 20;
 export class RegistrySink implements BlobSink {
   readonly name: string;
   readonly #client: RegistryClient;
-  /** Of every blob that was ever put, by its digest: whether it had to be sent. */
-  readonly #sent = new Map<string, Promise<boolean>>();
-  readonly #underWay = new Set<Promise<void>>();
+  /** By their digests. */
+  readonly #underWay = new Map<string, Promise<void>>();
+  /** Of what is under way. */
   #bytes = 0;
   #present = 0;
   #failure: { readonly error: unknown } | undefined;
@@ -64,23 +63,25 @@ export class RegistrySink implements BlobSink {
       this.#last = { descriptor, bytes };
       return;
     }
+    const isSegment = descriptor.mediaType === mediaTypes.segment;
+    if (this.#underWay.has(descriptor.digest)) {
+      if (isSegment) this.#present++;
+      return;
+    }
     await this.#room(MOST_UPLOADS - 1, IN_FLIGHT - bytes.length);
-    const known = this.#sent.get(descriptor.digest);
-    const sent = known ?? upload(this.#client, descriptor, bytes);
-    this.#sent.set(descriptor.digest, sent);
     this.#bytes += bytes.length;
-    const done = sent
-      .then((wasSent) => {
-        if (!wasSent && descriptor.mediaType === mediaTypes.segment) this.#present++;
+    const done = upload(this.#client, descriptor, bytes)
+      .then((sent) => {
+        if (!sent && isSegment) this.#present++;
       })
       .catch((error: unknown) => {
         this.#failure ??= { error };
       })
       .finally(() => {
         this.#bytes -= bytes.length;
-        this.#underWay.delete(done);
+        this.#underWay.delete(descriptor.digest);
       });
-    this.#underWay.add(done);
+    this.#underWay.set(descriptor.digest, done);
   }
 
   /** The tag names what was put last, which names everything else. */
@@ -94,11 +95,12 @@ export class RegistrySink implements BlobSink {
   /** Without a tag nobody takes it for an archive; what has been sent need not be sent again. */
   async abort(): Promise<void> {
     this.#client.close();
-    await allSettled([...this.#underWay]);
+    await Promise.all(this.#underWay.values());
   }
 
   async #room(uploads: number, bytes: number): Promise<void> {
-    while (this.#underWay.size > 0 && (this.#underWay.size > uploads || this.#bytes > bytes)) await Promise.race(this.#underWay);
+    while (this.#underWay.size > 0 && (this.#underWay.size > uploads || this.#bytes > bytes))
+      await Promise.race(this.#underWay.values());
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 

@@ -42,9 +42,9 @@ export class RegistrySource implements BlobSource {
     return Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType, digest, size: bytes.length }] }));
   }
 
-  async blob(wanted: WantedBlob): Promise<Uint8Array> {
+  async blob(wanted: WantedBlob, room?: Uint8Array): Promise<Uint8Array> {
     const top = this.#top;
-    return top?.digest === wanted.digest ? top.bytes : download(this.#client, wanted);
+    return top?.digest === wanted.digest ? top.bytes : download(this.#client, wanted, room);
   }
 
   async close(): Promise<void> {
