@@ -2,7 +2,7 @@ import { Args } from '@oclif/core';
 import { progressFlag, yesFlag } from '../ui/base-command.ts';
 import { cloneFlags } from '../ui/clone-request.ts';
 import { DuplicateCommand } from '../ui/duplicate-command.ts';
-import { sourceArgument } from '../ui/flags.ts';
+import { archiveAccess, sourceArgument } from '../ui/flags.ts';
 
 export default class Clone extends DuplicateCommand {
   static override summary = 'Copy a disk onto a target and make the target itself again.';
@@ -35,7 +35,7 @@ export default class Clone extends DuplicateCommand {
       import('../engine/duplicate/source.ts'),
       import('../engine/archive/open.ts'),
     ]);
-    const archive = (await isArchive(args.source)) ? await openArchiveOrPart(args.source) : undefined;
+    const archive = (await isArchive(args.source)) ? await openArchiveOrPart(args.source, archiveAccess(flags)) : undefined;
     await this.duplicate({ source: args.source, archive }, args.target, flags);
   }
 }

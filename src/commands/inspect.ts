@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
 import { BaseCommand } from '../ui/base-command.ts';
+import { accessFlags, archiveAccess } from '../ui/flags.ts';
 
 export default class Inspect extends BaseCommand {
   static override summary = 'Tell what is on a disk: table, parts, whose system it is, and its profile.';
@@ -17,10 +18,12 @@ export default class Inspect extends BaseCommand {
     }),
   };
 
+  static override flags = { ...accessFlags };
+
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Inspect);
     const [{ inspectImage }, view] = await Promise.all([import('../engine/duplicate/inspect.ts'), import('../ui/disk-view.ts')]);
-    const inspection = await inspectImage(args.image);
+    const inspection = await inspectImage(args.image, archiveAccess(flags));
     this.show(flags, view.inspectionDocument(inspection), view.inspectionText(inspection));
   }
 }

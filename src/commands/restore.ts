@@ -1,9 +1,11 @@
 import { Args, Flags } from '@oclif/core';
+import type { ArchiveAccess } from '../engine/archive/access.ts';
 import type { OpenArchive } from '../engine/archive/archive.ts';
 import { UsageError } from '../engine/errors.ts';
 import { progressFlag, yesFlag } from '../ui/base-command.ts';
 import { cloneFlags } from '../ui/clone-request.ts';
 import { DuplicateCommand } from '../ui/duplicate-command.ts';
+import { archiveAccess } from '../ui/flags.ts';
 
 /** What a source at hand has, and an archive has not. */
 const {
@@ -50,7 +52,7 @@ export default class Restore extends DuplicateCommand {
 
   async run(): Promise<void> {
     const { args, flags: given } = await this.parse(Restore);
-    const archive = await (args.archive === '-' ? arriving() : named(args.archive));
+    const archive = await (args.archive === '-' ? arriving(archiveAccess(given)) : named(args.archive, archiveAccess(given)));
     const source = { 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
     await this.duplicate({ source: args.archive === '-' ? archive.name : args.archive, archive }, args.target, {
       ...given,
@@ -59,23 +61,23 @@ export default class Restore extends DuplicateCommand {
   }
 }
 
-async function named(name: string): Promise<OpenArchive> {
+async function named(name: string, access: ArchiveAccess): Promise<OpenArchive> {
   const { openArchiveOrPart } = await import('../engine/archive/open.ts');
-  return openArchiveOrPart(name);
+  return openArchiveOrPart(name, access);
 }
 
-async function arriving(): Promise<OpenArchive> {
+async function arriving(access: ArchiveAccess): Promise<OpenArchive> {
   if (process.stdin.isTTY) {
     throw new UsageError('there is no archive on standard input', {
       code: 'NOTHING_PIPED',
       todo: 'Pipe one into it: ssh HOST "cat golden.tar" | doppel restore - TARGET, or name a directory or a tar file.',
     });
   }
-  const [{ PipedArchive }, { StreamBytes }, { Zstd }] = await Promise.all([
+  const [{ PipedArchive }, { StreamBytes }, { archiveOptions }] = await Promise.all([
     import('../engine/archive/piped.ts'),
     import('../engine/archive/stream-bytes.ts'),
-    import('../engine/archive/zstd.ts'),
+    import('../engine/archive/open.ts'),
   ]);
   const name = 'standard input';
-  return PipedArchive.open(name, new StreamBytes(name, process.stdin), { access: {}, zstd: Zstd.usual() });
+  return PipedArchive.open(name, new StreamBytes(name, process.stdin), await archiveOptions(access));
 }

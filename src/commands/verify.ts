@@ -2,6 +2,8 @@ import { Flags } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../ui/base-command.ts';
 import { cloneFlags } from '../ui/clone-request.ts';
 import {
+  accessFlags,
+  archiveAccess,
   asFlag,
   identityRequest,
   kindChoice,
@@ -44,6 +46,7 @@ export default class Verify extends BaseCommand {
       'What was to become of sectors that cannot be read: fail, or expect zeros, or do not compare them.',
     ),
     'source-map': cloneFlags['source-map'],
+    ...accessFlags,
     ...progressFlag,
   };
 
@@ -56,6 +59,7 @@ export default class Verify extends BaseCommand {
     const { choice, file, profiles } = identityRequest(flags.as, flags.profiles, false);
     const request = {
       ...args,
+      access: archiveAccess(flags),
       as: choice,
       ...(file === undefined ? {} : { file }),
       profiles,

@@ -6,7 +6,17 @@ import { unusedModes } from '../engine/duplicate/plan.ts';
 import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts';
 import { ExitCode, UsageError } from '../engine/errors.ts';
 import { readErrorPolicies } from '../engine/lanes/source-reader.ts';
-import { asFlag, identityRequest, kindChoice, kindFlags, kindOverrides, profilesFlag } from './flags.ts';
+import {
+  type AccessFlags,
+  accessFlags,
+  archiveAccess,
+  asFlag,
+  identityRequest,
+  kindChoice,
+  kindFlags,
+  kindOverrides,
+  profilesFlag,
+} from './flags.ts';
 import { parseSize } from './format.ts';
 
 export const cloneFlags = {
@@ -52,6 +62,7 @@ export const cloneFlags = {
     helpGroup: 'TARGETS',
   }),
   ...kindFlags,
+  ...accessFlags,
   grow: Flags.string({
     multiple: true,
     multipleNonGreedy: true,
@@ -109,7 +120,7 @@ export const cloneFlags = {
 };
 
 /** The parsed flags, as far as the request needs them. */
-export interface ParsedFlags {
+export interface ParsedFlags extends AccessFlags {
   readonly as: string;
   readonly profiles?: readonly string[] | undefined;
   readonly 'replace-profile': boolean;
@@ -139,6 +150,7 @@ export function copyRequest(source: string, flags: ParsedFlags): CopyRequest {
   const { 'source-map': sourceMap, map: mapFile, 'state-dir': stateDir } = flags;
   return {
     source,
+    access: archiveAccess(flags),
     kinds: kindChoice(flags),
     kindOverrides: kindOverrides(flags.kind),
     unused: flags.unused,

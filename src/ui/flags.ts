@@ -1,5 +1,7 @@
 /** Flags and arguments that several commands share. */
+import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
+import type { ArchiveAccess } from '../engine/archive/access.ts';
 import type { IdentityRequest } from '../engine/duplicate/identity.ts';
 import { UsageError } from '../engine/errors.ts';
 import { type PartKind, partKinds } from '../engine/layout/contract.ts';
@@ -27,6 +29,43 @@ export const asFlag = Flags.string({
   summary: 'Whose identity the target gets: target, source, none, or a profile FILE.yaml.',
   helpValue: 'target|source|FILE|none',
 });
+
+/** For commands that open archives. */
+export const accessFlags = {
+  identity: Flags.string({
+    multiple: true,
+    multipleNonGreedy: true,
+    summary: 'File with the key (an identity of age) that opens an encrypted archive.',
+    helpValue: 'FILE',
+    helpGroup: 'ARCHIVE',
+  }),
+  'require-signed': Flags.boolean({
+    summary: 'Refuse an archive that nobody has signed whose key is trusted.',
+    helpGroup: 'ARCHIVE',
+  }),
+  trust: Flags.string({
+    multiple: true,
+    multipleNonGreedy: true,
+    summary: 'Public key (PEM, ed25519) of who may sign, or a folder of them. [default: /etc/doppel/trusted-keys]',
+    helpValue: 'FILE|DIR',
+    helpGroup: 'ARCHIVE',
+  }),
+};
+
+export interface AccessFlags {
+  readonly identity?: readonly string[] | undefined;
+  readonly 'require-signed': boolean;
+  readonly trust?: readonly string[] | undefined;
+}
+
+/** Paths are whole: other processes open the archive, too. */
+export function archiveAccess({ identity, trust, 'require-signed': requireSigned }: AccessFlags): ArchiveAccess {
+  return {
+    ...(identity === undefined ? {} : { identities: identity.map((path) => resolve(path)) }),
+    ...(trust === undefined ? {} : { trust: trust.map((path) => resolve(path)) }),
+    requireSigned,
+  };
+}
 
 /** A source's own profile is never copied. */
 const copiedKinds = partKinds.filter((kind) => kind !== 'profile');

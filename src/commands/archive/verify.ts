@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../../ui/base-command.ts';
+import { accessFlags, archiveAccess } from '../../ui/flags.ts';
 import { formatBytes } from '../../ui/format.ts';
 import { facts } from '../../ui/table.ts';
 
@@ -10,15 +11,17 @@ export default class ArchiveVerify extends BaseCommand {
   static override args = {
     archive: Args.string({ required: true, ignoreStdin: true, description: 'Directory or tar file that "doppel capture" made.' }),
   };
-  static override flags = { ...progressFlag };
+  static override flags = { ...accessFlags, ...progressFlag };
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ArchiveVerify);
-    const [{ openArchive }, { checkArchive }] = await Promise.all([
+    const [{ openArchive }, { checkArchive }, { archiveFacts }, { secrecyFacts }] = await Promise.all([
       import('../../engine/archive/open.ts'),
       import('../../engine/archive/check.ts'),
+      import('../../engine/archive/facts.ts'),
+      import('../../ui/archive-view.ts'),
     ]);
-    const archive = await openArchive(args.archive);
+    const archive = await openArchive(args.archive, archiveAccess(flags));
     try {
       const result = await this.work(flags, (run) => checkArchive(archive, run));
       const text = [
@@ -26,9 +29,10 @@ export default class ArchiveVerify extends BaseCommand {
         facts([
           ['Data', `${formatBytes(result.data)} in ${result.segments} segments of ${formatBytes(result.stored)}`],
           ['Digest', result.digest],
+          ...secrecyFacts(archiveFacts(archive)),
         ]),
       ].join('\n');
-      this.show(flags, { archive: args.archive, ...result }, text);
+      this.show(flags, { archive: args.archive, ...archiveFacts(archive), ...result }, text);
     } finally {
       await archive.close();
     }

@@ -5,20 +5,21 @@ import type { ArchiveAccess } from './access.ts';
 import { Archive, type ArchiveOptions } from './archive.ts';
 import { DirectorySource } from './directory.ts';
 import { ArchiveCorruptError, ArchiveIoError, NotAnArchiveError } from './errors.ts';
+import { readKeys } from './keys.ts';
 import { checkLayoutFile, DocumentError } from './oci.ts';
 import type { BlobSource } from './store.ts';
 import { TarSource } from './tar-source.ts';
 import { Zstd } from './zstd.ts';
 
 /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
-export function openArchive(path: string, access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<Archive> {
-  return openWith(path, { access, zstd });
+export async function openArchive(path: string, access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<Archive> {
+  return openWith(path, await archiveOptions(access, zstd));
 }
 
 /** As `openArchive`, also when only a part is meant: `golden.tar#3`. @throws NoSuchPartError when that names no part */
 export async function openArchiveOrPart(text: string, access: ArchiveAccess = {}): Promise<Archive> {
   const { base, part } = await parseSpec(text);
-  const options = { access, zstd: Zstd.usual(), ...(part === undefined ? {} : { part }) };
+  const options = { ...(await archiveOptions(access)), ...(part === undefined ? {} : { part }) };
   return openWith(base.kind === 'path' ? base.path : text, options);
 }
 
@@ -30,6 +31,11 @@ async function openWith(path: string, options: ArchiveOptions): Promise<Archive>
     await source.close();
     throw error;
   }
+}
+
+/** With the keys that `access` names. @throws as readKeys */
+export async function archiveOptions(access: ArchiveAccess = {}, zstd: Zstd = Zstd.usual()): Promise<ArchiveOptions> {
+  return { access, zstd, keys: await readKeys(access) };
 }
 
 export async function openStore(path: string): Promise<BlobSource> {

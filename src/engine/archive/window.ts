@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ByteRange, Window } from '../image/contract.ts';
 import { ImageIoError } from '../image/errors.ts';
@@ -27,7 +27,7 @@ export async function openArchiveWindow(
 ): Promise<Window> {
   const { name, access } = archive;
   const folder = await privateFolder();
-  const args = [...program(), name, JSON.stringify(access), image, folder];
+  const args = [...program(), resolve(name), JSON.stringify(access), image, folder];
   const helper = await startProgram('node', process.execPath, args, folder).catch(async (error: unknown) => {
     await endLease(folder);
     throw error;

@@ -1,4 +1,5 @@
 /** Compares a target with what a clone of the source would be. Writes nothing, anywhere. */
+import type { ArchiveAccess } from '../archive/access.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import { ImageInUseError } from '../image/errors.ts';
 import { imageIdentity } from '../image/identity.ts';
@@ -37,6 +38,8 @@ export interface VerifyRequest {
   /** As of a clone: files, block devices, URIs, or parts of one of them. */
   readonly source: string;
   readonly target: string;
+  /** How to open the source, if it is an archive. */
+  readonly access?: ArchiveAccess;
   /** Whom the target shall be. `target`: whom its own region says. */
   readonly as: IdentityChoice;
   /** YAML file, for `file`. */
@@ -91,9 +94,10 @@ async function refuseInUse(path: string, role: 'source' | 'target'): Promise<voi
 }
 
 /** The source is looked at as a clone looks at it. */
-function copyRequest({ source, kinds, kindOverrides, exact, readErrors, sourceMap }: VerifyRequest): CopyRequest {
+function copyRequest({ source, access, kinds, kindOverrides, exact, readErrors, sourceMap }: VerifyRequest): CopyRequest {
   return {
     source,
+    ...(access === undefined ? {} : { access }),
     kinds,
     kindOverrides: kindOverrides ?? new Map(),
     unused: 'skip',
