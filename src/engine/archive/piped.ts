@@ -60,6 +60,8 @@ export class PipedArchive implements OpenArchive {
   readonly #documents: Map<string, Uint8Array>;
   readonly #layoutDigest: string;
   #bundle: Uint8Array | undefined;
+  /** Entries behind the layout. */
+  #passed = 0;
   #index: Uint8Array | undefined;
   #begun = false;
   #held: Held | undefined;
@@ -145,7 +147,7 @@ export class PipedArchive implements OpenArchive {
   async bundle(): Promise<Uint8Array | undefined> {
     if (this.#options.keys.trust.required) throw new ArchiveArrivingError(this.name);
     // Whether there is one shows in what follows the layout.
-    await this.#inTurn(async () => this.#segments.size + this.#documents.size > 1 || this.#next());
+    await this.#inTurn(async () => this.#passed > 0 || this.#next());
     return this.#bundle && readBundle(this.name, this.#bundle, this.#options);
   }
 
@@ -204,6 +206,7 @@ export class PipedArchive implements OpenArchive {
   async #next(): Promise<boolean> {
     const entry = await nextEntry(this.#entries);
     if (entry === undefined) return false;
+    this.#passed++;
     if (entry.path === 'index.json') this.#index = await bytesOf(this.name, this.#bytes, entry, LARGEST_DOCUMENT);
     else if (entry.attributes.has(paxKeys.content)) await this.#takeSegment(entry);
     else await this.#takeDocument(entry);
