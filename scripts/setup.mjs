@@ -48,6 +48,7 @@ const forTests = {
   xz: ['xz-utils', 'xz'],
   zstd: ['zstd', 'zstd'],
   skopeo: ['skopeo', 'skopeo'],
+  age: ['age', 'age'],
   '/usr/sbin/sshd': ['openssh-server', 'openssh-server'],
   ip: ['iproute2', 'iproute'],
   'docker-registry': ['docker-registry', 'docker-distribution'],

@@ -16,12 +16,13 @@ export default class Capture extends BaseCommand {
     'Reads the parts of SOURCE as "doppel clone" does, and writes them, compressed, to a new ARCHIVE: a directory, a tar file when its ' +
     'name ends with .tar, a tag of a registry (oci://), or standard output for -. What a registry has already is not sent again; logins ' +
     'are those of docker and podman. The archive is an OCI image layout, see docs/archive.md. A profile on SOURCE is not ' +
-    'captured.';
+    'captured, but with --profile-to.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> /dev/sda golden.tar',
     '<%= config.bin %> <%= command.id %> server.img golden --level 9',
     '<%= config.bin %> <%= command.id %> /dev/sda golden-june --base golden-may',
     '<%= config.bin %> <%= command.id %> /dev/sda oci://registry.example.com/golden:12',
+    '<%= config.bin %> <%= command.id %> /dev/sda golden.tar --encrypt-to operators.txt --sign key.pem',
     '<%= config.bin %> <%= command.id %> /dev/sda - | ssh store "cat > golden.tar"',
   ];
   static override args = {
@@ -56,6 +57,27 @@ export default class Capture extends BaseCommand {
       summary: 'Which implementation compresses; the fastest that is there unless given.',
       helpGroup: 'ARCHIVE',
     })(),
+    'encrypt-to': Flags.string({
+      exclusive: ['base'],
+      multiple: true,
+      multipleNonGreedy: true,
+      summary: 'Encrypt it with age, to this recipient (age1...) or those in this file; only they can read it.',
+      helpValue: 'RECIPIENT',
+      helpGroup: 'ARCHIVE',
+    }),
+    'profile-to': Flags.string({
+      multiple: true,
+      multipleNonGreedy: true,
+      summary:
+        'Take the profile of the source along, encrypted to this recipient (as with --encrypt-to), for restore --as source.',
+      helpValue: 'RECIPIENT',
+      helpGroup: 'ARCHIVE',
+    }),
+    sign: Flags.string({
+      summary: 'Sign it with this key: ed25519, as "openssl genpkey -algorithm ed25519" makes it.',
+      helpValue: 'KEYFILE',
+      helpGroup: 'ARCHIVE',
+    }),
     ...accessFlags,
     'on-read-error': Flags.option({
       options: ['fail', 'zero'] as const,
@@ -73,16 +95,24 @@ export default class Capture extends BaseCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(Capture);
-    const [{ planCapture }, { executeCapture }, { Zstd }, view] = await Promise.all([
+    const [{ planCapture }, { executeCapture }, { Zstd }, view, { readRecipients }, { readSigner }] = await Promise.all([
       import('../engine/duplicate/capture-plan.ts'),
       import('../engine/duplicate/capture.ts'),
       import('../engine/archive/zstd.ts'),
       import('../ui/capture-view.ts'),
+      import('../engine/archive/age-keys.ts'),
+      import('../engine/archive/signing-keys.ts'),
     ]);
     const piped = args.archive === '-';
     if (piped) refusePipe(flags.json);
     const zstd = flags.codec === undefined ? Zstd.usual() : Zstd.open(flags.codec);
     if (zstd === undefined) throw noCodec(flags.codec);
+    const [recipients, profileTo, signer] = await Promise.all([
+      flags['encrypt-to'] && readRecipients(flags['encrypt-to']),
+      flags['profile-to'] && readRecipients(flags['profile-to']),
+      flags.sign === undefined ? undefined : readSigner(flags.sign),
+    ]);
+    const secrecy = { ...(recipients === undefined ? {} : { recipients }), ...(signer === undefined ? {} : { signer }) };
     const access = archiveAccess(flags);
     const wantedSize = flags['segment-size'] === undefined ? undefined : segmentSizeOf(flags['segment-size']);
     const base = flags.base === undefined ? undefined : await openBase(flags.base, wantedSize, access, this.lasting);
@@ -97,12 +127,13 @@ export default class Capture extends BaseCommand {
       readErrors: flags['on-read-error'],
       ...(flags['source-map'] === undefined ? {} : { sourceMap: flags['source-map'] }),
       ...(segmentSize === undefined ? {} : { segmentSize }),
+      ...(profileTo === undefined ? {} : { profileTo }),
     };
     const result = await this.work(flags, async (run) => {
       const plan = await planCapture(request, run);
       for (const message of plan.warnings) run.onEvent({ type: 'warning', message });
       const sink = await sinkFor(args.archive, access, run);
-      const options = { zstd, level: flags.level, ...view.described(plan), ...(base === undefined ? {} : { base }) };
+      const options = { zstd, level: flags.level, ...view.described(plan), ...secrecy, ...(base === undefined ? {} : { base }) };
       return { plan, ...(await executeCapture(plan, sink, options, run)) };
     }).finally(() => base?.close());
     if (piped) process.stderr.write(view.captureText(args.archive, flags.base, result));
@@ -137,6 +168,13 @@ async function sinkFor(archive: string, { plainHttp = false }: ArchiveAccess, ru
 async function openBase(name: string, segmentSize: number | undefined, access: ArchiveAccess, run: RunOptions): Promise<Archive> {
   const { openArchive } = await import('../engine/archive/open.ts');
   const base = await openArchive(name, access, run);
+  if (base.layout.salt !== undefined) {
+    await base.close();
+    throw new UsageError(`${name} is encrypted: what is in it can be read only together with its own layout`, {
+      code: 'BASE_ENCRYPTED',
+      todo: 'Leave --base away.',
+    });
+  }
   const size = base.layout.segmentSize;
   if (segmentSize === undefined || segmentSize === size) return base;
   await base.close();

@@ -1,4 +1,5 @@
 import { Args, Flags } from '@oclif/core';
+import type { ArchiveAccess } from '../engine/archive/access.ts';
 import type { OpenArchive } from '../engine/archive/archive.ts';
 import { UsageError } from '../engine/errors.ts';
 import { type CommonFlags, progressFlag, yesFlag } from '../ui/base-command.ts';
@@ -52,7 +53,7 @@ export default class Restore extends DuplicateCommand {
 
   async run(): Promise<void> {
     const { args, flags: given } = await this.parse(Restore);
-    const archive = await (args.archive === '-' ? arriving() : this.#named(args.archive, given));
+    const archive = await (args.archive === '-' ? arriving(archiveAccess(given)) : this.#named(args.archive, given));
     const source = { 'allow-inconsistent': false, 'on-read-error': 'fail' as const };
     await this.duplicate({ source: args.archive === '-' ? archive.name : args.archive, archive }, args.target, {
       ...given,
@@ -66,18 +67,18 @@ export default class Restore extends DuplicateCommand {
   }
 }
 
-async function arriving(): Promise<OpenArchive> {
+async function arriving(access: ArchiveAccess): Promise<OpenArchive> {
   if (process.stdin.isTTY) {
     throw new UsageError('there is no archive on standard input', {
       code: 'NOTHING_PIPED',
       todo: 'Pipe one into it: ssh HOST "cat golden.tar" | doppel restore - TARGET, or name a directory or a tar file.',
     });
   }
-  const [{ PipedArchive }, { StreamBytes }, { Zstd }] = await Promise.all([
+  const [{ PipedArchive }, { StreamBytes }, { archiveOptions }] = await Promise.all([
     import('../engine/archive/piped.ts'),
     import('../engine/archive/stream-bytes.ts'),
-    import('../engine/archive/zstd.ts'),
+    import('../engine/archive/open.ts'),
   ]);
   const name = 'standard input';
-  return PipedArchive.open(name, new StreamBytes(name, process.stdin), { access: {}, zstd: Zstd.usual() });
+  return PipedArchive.open(name, new StreamBytes(name, process.stdin), await archiveOptions(access));
 }

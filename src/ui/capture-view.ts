@@ -1,6 +1,7 @@
 /** What `capture` prints when it is done. */
 import type { CaptureResult } from '../engine/duplicate/capture.ts';
 import type { CapturePlan } from '../engine/duplicate/capture-plan.ts';
+import { optional } from './disk-view.ts';
 import { formatBytes, formatDuration, formatRate, printable } from './format.ts';
 import { style } from './style.ts';
 import { facts, table } from './table.ts';
@@ -56,6 +57,9 @@ export function captureText(archive: string, base: string | undefined, { plan, .
             ] as const,
           ]),
       ['Codec', result.codec],
+      ...(result.encrypted ? ([['Encrypted', 'with age']] as const) : []),
+      ...optional('Signed by', result.signedBy),
+      ...optional('Profile', plan.profile && `that of ${plan.profile.host}, encrypted with age`),
       ['Digest', result.digest],
     ]),
     ...plan.notes.map((note) => `Note: ${note}\n`),
@@ -63,12 +67,13 @@ export function captureText(archive: string, base: string | undefined, { plan, .
 }
 
 export function captureDocument(archive: string, base: string | undefined, { plan, ...result }: Captured): object {
-  const { source, sourceSystem, parts, notes, warnings } = plan;
+  const { source, sourceSystem, profile, parts, notes, warnings } = plan;
   return {
     archive,
     ...(base === undefined ? {} : { base }),
     source,
     ...(sourceSystem === undefined ? {} : { sourceSystem }),
+    ...(profile === undefined ? {} : { profile: { host: profile.host } }),
     parts,
     notes,
     warnings,

@@ -7,6 +7,7 @@ import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts'
 import { ExitCode, UsageError } from '../engine/errors.ts';
 import { readErrorPolicies } from '../engine/lanes/source-reader.ts';
 import {
+  type AccessFlags,
   accessFlags,
   archiveAccess,
   asFlag,
@@ -119,7 +120,7 @@ export const cloneFlags = {
 };
 
 /** The parsed flags, as far as the request needs them. */
-export interface ParsedFlags {
+export interface ParsedFlags extends AccessFlags {
   readonly as: string;
   readonly profiles?: readonly string[] | undefined;
   readonly 'replace-profile': boolean;

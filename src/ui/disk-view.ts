@@ -1,4 +1,5 @@
 /** What `doppel inspect` prints. */
+import type { ArchiveFacts } from '../engine/archive/facts.ts';
 import type { InspectedPart, Inspection } from '../engine/duplicate/inspect.ts';
 import type { PartitionTable } from '../engine/layout/contract.ts';
 import { describeType } from '../engine/layout/kinds.ts';
@@ -6,6 +7,7 @@ import { firstLogical } from '../engine/layout/mbr.ts';
 import { entryRange } from '../engine/layout/table-space.ts';
 import type { SystemInfo } from '../engine/persona/system.ts';
 import { describeRegion } from '../engine/profile/carriers/find.ts';
+import { secrecyFacts } from './archive-view.ts';
 import { formatBytes, printable } from './format.ts';
 import { facts, table } from './table.ts';
 
@@ -19,7 +21,7 @@ export function inspectionText(inspection: Inspection): string {
         'Image',
         `${image.path} (${describeKind(image)}, ${formatBytes(image.size)}, ${formatBytes(inspection.allocated)} allocated${onDisk(inspection)})`,
       ],
-      ...optional('Digest', inspection.archive),
+      ...(inspection.archive === undefined ? [] : archiveLines(inspection.archive)),
       ...(inspection.storage?.backing ?? []).map((file) => ['Based on', file] as const),
       ...optional('Model', image.model),
       ...optional('Serial', image.serial),
@@ -41,6 +43,10 @@ export function inspectionText(inspection: Inspection): string {
     ...(notes.length === 0 ? [] : [notes.map((note) => `Note: ${note}\n`).join('')]),
   ];
   return lines.join('\n');
+}
+
+function archiveLines(archive: ArchiveFacts): Facts {
+  return [['Digest', archive.digest], ...secrecyFacts(archive)];
 }
 
 /** Only where it says something: raw files take what is allocated. */
@@ -125,9 +131,10 @@ export function optional(name: string, value: string | undefined): Facts {
 
 /** For `--json`. */
 export function inspectionDocument(inspection: Inspection): object {
-  const { disk, image, storage, parts, regions, users, notes, allocated } = inspection;
+  const { disk, image, archive, storage, parts, regions, users, notes, allocated } = inspection;
   return {
     image: { ...image, ...storage },
+    archive,
     table: disk.table && {
       kind: disk.table.kind,
       sectorSize: disk.table.sectorSize,

@@ -1,4 +1,5 @@
 /** Flags and arguments that several commands share. */
+import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import type { ArchiveAccess } from '../engine/archive/access.ts';
 import type { IdentityRequest } from '../engine/duplicate/identity.ts';
@@ -31,14 +32,50 @@ export const asFlag = Flags.string({
 
 /** For commands that open archives. */
 export const accessFlags = {
+  identity: Flags.string({
+    multiple: true,
+    multipleNonGreedy: true,
+    summary: 'File with the key (an identity of age) that opens an encrypted archive.',
+    helpValue: 'FILE',
+    helpGroup: 'ARCHIVE',
+  }),
+  'require-signed': Flags.boolean({
+    summary: 'Refuse an archive that nobody has signed whose key is trusted.',
+    helpGroup: 'ARCHIVE',
+  }),
+  trust: Flags.string({
+    multiple: true,
+    multipleNonGreedy: true,
+    summary: 'Public key (PEM, ed25519) of who may sign, or a folder of them. [default: /etc/doppel/trusted-keys]',
+    helpValue: 'FILE|DIR',
+    helpGroup: 'ARCHIVE',
+  }),
   'plain-http': Flags.boolean({
     summary: 'Talk to registries (oci://) without TLS: passwords and data go in the clear.',
     helpGroup: 'ARCHIVE',
   }),
 };
 
-export function archiveAccess(flags: { readonly 'plain-http': boolean }): ArchiveAccess {
-  return { plainHttp: flags['plain-http'] };
+export interface AccessFlags {
+  readonly 'plain-http': boolean;
+  readonly identity?: readonly string[] | undefined;
+  readonly 'require-signed': boolean;
+  readonly trust?: readonly string[] | undefined;
+}
+
+/** Paths are whole: other processes open the archive, too. */
+export function archiveAccess({
+  identity,
+  trust,
+  'require-signed': requireSigned,
+  'plain-http': plainHttp,
+}: AccessFlags): ArchiveAccess {
+  return {
+    ...(identity === undefined ? {} : { identities: identity.map((path) => resolve(path)) }),
+    ...(trust === undefined ? {} : { trust: trust.map((path) => resolve(path)) }),
+    requireSigned,
+    plainHttp,
+  };
 }
 
 /** A source's own profile is never copied. */

@@ -19,9 +19,11 @@ export default class ArchiveVerify extends BaseCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ArchiveVerify);
-    const [{ openArchive }, { checkArchive }] = await Promise.all([
+    const [{ openArchive }, { checkArchive }, { archiveFacts }, { secrecyFacts }] = await Promise.all([
       import('../../engine/archive/open.ts'),
       import('../../engine/archive/check.ts'),
+      import('../../engine/archive/facts.ts'),
+      import('../../ui/archive-view.ts'),
     ]);
     const archive = await this.work(flags, () => openArchive(args.archive, archiveAccess(flags), this.lasting));
     try {
@@ -31,9 +33,10 @@ export default class ArchiveVerify extends BaseCommand {
         facts([
           ['Data', `${formatBytes(result.data)} in ${result.segments} segments of ${formatBytes(result.stored)}`],
           ['Digest', result.digest],
+          ...secrecyFacts(archiveFacts(archive)),
         ]),
       ].join('\n');
-      this.show(flags, { archive: args.archive, ...result }, text);
+      this.show(flags, { archive: args.archive, ...archiveFacts(archive), ...result }, text);
     } finally {
       await archive.close();
     }

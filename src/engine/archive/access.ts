@@ -4,4 +4,8 @@ export interface ArchiveAccess {
   readonly plainHttp?: boolean;
   /** Files with the identities that can decrypt it. */
   readonly identities?: readonly string[];
+  /** Files and folders with the public keys of who may sign; by default the system's. */
+  readonly trust?: readonly string[];
+  /** Refuse what none of them signed. */
+  readonly requireSigned?: boolean;
 }

@@ -3,13 +3,15 @@
 import type { ImageSource } from '../image/contract.ts';
 import type { PartSelector } from '../image/spec.ts';
 import type { ArchiveAccess } from './access.ts';
+import { contentOf, readBundle, readLayout } from './blob-content.ts';
 import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
-import { ArchiveCorruptError, ArchiveIncompleteError, ArchiveVersionError, NotAnArchiveError } from './errors.ts';
-import { FrameError, readFrame } from './frame.ts';
-import { type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
+import { ArchiveCorruptError, ArchiveIncompleteError, NotAnArchiveError } from './errors.ts';
+import type { ArchiveKeys } from './keys.ts';
+import type { ArchiveLayout } from './layout.ts';
 import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
 import { type Segment, SegmentTable } from './segment-table.ts';
+import { checkSignature, type Signature } from './signature.ts';
 import type { BlobSource } from './store.ts';
 import type { Zstd } from './zstd.ts';
 
@@ -22,10 +24,16 @@ export interface OpenArchive {
   readonly layout: ArchiveLayout;
   /** What of it is meant; absent: all of it. */
   readonly part?: PartSelector;
+  /** Whose it is; not known while it is still arriving. */
+  readonly signature?: Signature;
+  /** Whether it has the profile of its source; not known while it is still arriving. */
+  readonly hasBundle?: boolean;
   /** What a cell with data holds, in `room` if that is given. @throws ArchiveCorruptError, ArchiveIoError */
   content(cell: Cell, room?: Uint8Array): Promise<Uint8Array>;
   /** How that is read which need not come, as it is there already. */
   readHeld(read: ImageSource['read']): void;
+  /** The profile of its source; undefined when it has none. @throws ArchiveEncryptedError, WrongIdentityError, ArchiveCorruptError, ArchiveIoError */
+  bundle(): Promise<Uint8Array | undefined>;
   /** When all that is wanted of it was read: makes sure that all of it is right. @throws ArchiveCorruptError, ArchiveIoError */
   settle(): Promise<void>;
   /** Idempotent. */
@@ -34,13 +42,21 @@ export interface OpenArchive {
 
 export interface ArchiveOptions {
   readonly access: ArchiveAccess;
+  readonly keys: ArchiveKeys;
   readonly zstd: Zstd;
   /** As of `OpenArchive`. */
   readonly part?: PartSelector;
 }
 
-/** Bytes of the content of a layout. */
-const LARGEST_LAYOUT = 256 << 20;
+/** What the documents say. */
+interface Read {
+  readonly digest: string;
+  readonly signature: Signature;
+  readonly layout: ArchiveLayout;
+  readonly layoutDigest: string;
+  readonly bundle: Descriptor | undefined;
+  readonly segments: ReadonlyMap<string, SegmentTable>;
+}
 
 export class Archive implements OpenArchive {
   readonly name: string;
@@ -50,39 +66,47 @@ export class Archive implements OpenArchive {
   readonly digest: string;
   readonly layout: ArchiveLayout;
   readonly part?: PartSelector;
+  readonly layoutDigest: string;
+  readonly signature: Signature;
   readonly #source: BlobSource;
-  readonly #zstd: Zstd;
   /** Memory for frames; pages that nobody writes to take none. */
   readonly #frameRooms: Uint8Array[] = [];
+  readonly #options: ArchiveOptions;
+  readonly #bundle: Descriptor | undefined;
   /** By image and offset of the cell. */
   readonly #segments: ReadonlyMap<string, SegmentTable>;
 
-  private constructor(
-    source: BlobSource,
-    { access, zstd, part }: ArchiveOptions,
-    digest: string,
-    layout: ArchiveLayout,
-    segments: ReadonlyMap<string, SegmentTable>,
-  ) {
+  private constructor(source: BlobSource, options: ArchiveOptions, read: Read) {
     this.name = source.name;
     this.#source = source;
-    this.access = access;
-    if (part !== undefined) this.part = part;
-    this.#zstd = zstd;
-    this.digest = digest;
-    this.layout = layout;
-    this.#segments = segments;
+    this.access = options.access;
+    if (options.part !== undefined) this.part = options.part;
+    this.#options = options;
+    this.digest = read.digest;
+    this.signature = read.signature;
+    this.layout = read.layout;
+    this.layoutDigest = read.layoutDigest;
+    this.#bundle = read.bundle;
+    this.#segments = read.segments;
   }
 
-  /** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError */
+  /**
+   * @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError; the errors of
+   * checkSignature; ArchiveEncryptedError, WrongIdentityError
+   */
   static async open(source: BlobSource, options: ArchiveOptions): Promise<Archive> {
+    const { name } = source;
     const top = await topOf(source);
-    const layers = await layersOf(source, top);
-    const [first, ...rest] = layers;
-    if (first?.mediaType !== mediaTypes.layout)
-      throw new NotAnArchiveError(source.name, 'it holds something else than a machine');
-    const layout = await readLayout(source, options.zstd, first);
-    return new Archive(source, options, top.digest, layout, segmentsOf(source.name, layout, rest));
+    const bytes = await source.blob(top);
+    const signature = checkSignature(name, bytes, options.keys.trust);
+    const [first, ...others] = await layersOf(source, top, bytes);
+    const { mediaType, digest } = first as Descriptor;
+    const layout = await readLayout(name, digest, await source.blob(first as Descriptor), options);
+    if (mediaType !== (layout.salt === undefined ? mediaTypes.layout : mediaTypes.encryptedLayout))
+      throw new ArchiveCorruptError(name, blobPath(digest), `has the media type ${mediaType}`);
+    const bundle = others[0]?.mediaType === mediaTypes.bundle ? others.shift() : undefined;
+    const segments = segmentsOf(name, layout, others);
+    return new Archive(source, options, { digest: top.digest, signature, layout, layoutDigest: digest, bundle, segments });
   }
 
   /** The segment of a cell with data. */
@@ -96,10 +120,30 @@ export class Archive implements OpenArchive {
     const segment = this.segment(cell);
     const frameRoom = this.#frameRooms.pop() ?? new Uint8Array(2 * this.layout.segmentSize);
     try {
-      return await contentOf(this.name, await this.#source.blob(segment, frameRoom), cell, segment, this.#zstd, room);
+      const blob = await this.#source.blob(segment, frameRoom);
+      return await contentOf(this.name, blob, cell, segment, { ...this.#options, salt: this.layout.salt, room });
     } finally {
       this.#frameRooms.push(frameRoom);
     }
+  }
+
+  /** As that of a segment is. */
+  digestOf(content: Uint8Array): string {
+    return contentDigest(content, this.layout.salt);
+  }
+
+  get hasBundle(): boolean {
+    return this.#bundle !== undefined;
+  }
+
+  /** As it stands there, for whoever it is. @throws ArchiveCorruptError, ArchiveIoError */
+  async encryptedBundle(): Promise<Uint8Array | undefined> {
+    return this.#bundle && this.#source.blob(this.#bundle);
+  }
+
+  async bundle(): Promise<Uint8Array | undefined> {
+    const file = await this.encryptedBundle();
+    return file && readBundle(this.name, file, this.#options);
   }
 
   readHeld(): void {}
@@ -108,7 +152,7 @@ export class Archive implements OpenArchive {
   async stored(cell: Cell): Promise<Uint8Array> {
     const segment = this.segment(cell);
     const frame = await this.#source.blob(segment);
-    await contentOf(this.name, frame, cell, segment, this.#zstd);
+    await contentOf(this.name, frame, cell, segment, { ...this.#options, salt: this.layout.salt });
     return frame;
   }
 
@@ -122,49 +166,6 @@ export class Archive implements OpenArchive {
 
   async close(): Promise<void> {
     await this.#source.close();
-  }
-}
-
-/** @throws ArchiveCorruptError unless `frame` holds what the cell's data is */
-export async function contentOf(
-  archive: string,
-  frame: Uint8Array,
-  cell: Cell,
-  { digest, content: wanted }: Pick<Segment, 'digest' | 'content'>,
-  zstd: Zstd,
-  room?: Uint8Array,
-): Promise<Uint8Array> {
-  const content = await zstd.decompress(frame, cell.length, room).catch((error: unknown) => {
-    if (error instanceof FrameError) throw new ArchiveCorruptError(archive, blobPath(digest), error.message, error);
-    throw error;
-  });
-  if (contentDigest(content) !== wanted) {
-    throw new ArchiveCorruptError(
-      archive,
-      blobPath(digest),
-      `has other content than is written of ${cell.image} at byte ${cell.offset}`,
-    );
-  }
-  return content;
-}
-
-/** @throws ArchiveCorruptError, ArchiveVersionError */
-export async function readLayout(
-  source: Pick<BlobSource, 'name' | 'blob'>,
-  zstd: Zstd,
-  descriptor: Descriptor,
-): Promise<ArchiveLayout> {
-  const place = blobPath(descriptor.digest);
-  const frame = await source.blob(descriptor);
-  try {
-    const { contentSize } = readFrame(frame);
-    if (contentSize > LARGEST_LAYOUT) throw new LayoutError(`has ${contentSize} bytes, more than any layout has`);
-    return decodeLayout(await zstd.decompress(frame, contentSize));
-  } catch (error) {
-    if (error instanceof LayoutVersionError) throw new ArchiveVersionError(source.name, error.version);
-    if (error instanceof LayoutError || error instanceof FrameError)
-      throw new ArchiveCorruptError(source.name, place, error.message, error);
-    throw error;
   }
 }
 
@@ -186,20 +187,18 @@ function severalImages(archive: string, manifests: readonly Descriptor[]): NotAn
   );
 }
 
-/** Of all manifests, the layout once, before the segments. */
-async function layersOf(source: BlobSource, top: Descriptor): Promise<Descriptor[]> {
-  const manifests =
-    top.mediaType === mediaTypes.index
-      ? document(source.name, blobPath(top.digest), await source.blob(top), parseIndex).manifests
-      : [top];
+/** Of all manifests, the layout once, before everything else; `bytes` are those of the top. */
+async function layersOf(source: BlobSource, top: Descriptor, bytes: Uint8Array): Promise<Descriptor[]> {
+  const isIndex = top.mediaType === mediaTypes.index;
+  const manifests = isIndex ? document(source.name, blobPath(top.digest), bytes, parseIndex).manifests : [top];
   const layers: Descriptor[] = [];
   let total = manifests.length;
   for (const [number, descriptor] of manifests.entries()) {
     const place = blobPath(descriptor.digest);
-    const manifest = document(source.name, place, await source.blob(descriptor), parseManifest);
-    const [layout, ...segments] = manifest.layers;
+    const manifest = document(source.name, place, isIndex ? await source.blob(descriptor) : bytes, parseManifest);
+    const [layout, ...others] = manifest.layers;
     const [, part, of] = /^([1-9]\d*)\/([1-9]\d*)$/.exec(manifest.annotations?.[annotations.part] ?? '') ?? [];
-    if (layout?.mediaType !== mediaTypes.layout || part === undefined)
+    if (!isLayout(layout) || part === undefined)
       throw new NotAnArchiveError(source.name, 'it holds something else than a machine');
     total = Number(of);
     if (total === manifests.length && Number(part) !== number + 1)
@@ -207,10 +206,14 @@ async function layersOf(source: BlobSource, top: Descriptor): Promise<Descriptor
     if (number === 0) layers.push(layout);
     else if (layout.digest !== layers[0]?.digest)
       throw new ArchiveCorruptError(source.name, place, 'has another layout than the first');
-    layers.push(...segments);
+    layers.push(...others);
   }
   if (total !== manifests.length) throw new ArchiveIncompleteError(source.name, manifests.length, total);
   return layers;
+}
+
+function isLayout(layer: Descriptor | undefined): layer is Descriptor {
+  return layer?.mediaType === mediaTypes.layout || layer?.mediaType === mediaTypes.encryptedLayout;
 }
 
 /** @throws ArchiveCorruptError */
@@ -226,9 +229,10 @@ export function document<T>(archive: string, place: string, bytes: Uint8Array, p
 /** Every cell with data has its segment, in the order of the cells, and nothing else is there. @throws ArchiveCorruptError */
 function segmentsOf(
   archive: string,
-  { images, segmentSize }: ArchiveLayout,
+  { images, segmentSize, salt }: ArchiveLayout,
   layers: readonly Descriptor[],
 ): ReadonlyMap<string, SegmentTable> {
+  const mediaType = salt === undefined ? mediaTypes.segment : mediaTypes.encryptedSegment;
   const found = new Map<string, SegmentTable>();
   let next = 0;
   for (const image of images) {
@@ -238,6 +242,8 @@ function segmentsOf(
       const place = `its segment ${next}`;
       if (descriptor === undefined)
         throw new ArchiveCorruptError(archive, place, `for ${cell.image} at byte ${cell.offset} is missing`);
+      if (descriptor.mediaType !== mediaType)
+        throw new ArchiveCorruptError(archive, place, `has the media type ${descriptor.mediaType}`);
       segments.add(cell.offset, segmentFor(archive, place, cell, descriptor));
     }
     found.set(image.name, segments);
@@ -246,13 +252,7 @@ function segmentsOf(
   return found;
 }
 
-function segmentFor(
-  archive: string,
-  place: string,
-  cell: Cell,
-  { mediaType, digest, size, annotations: said = {} }: Descriptor,
-): Segment {
-  if (mediaType !== mediaTypes.segment) throw new ArchiveCorruptError(archive, place, `has the media type ${mediaType}`);
+function segmentFor(archive: string, place: string, cell: Cell, { digest, size, annotations: said = {} }: Descriptor): Segment {
   return {
     digest,
     size,

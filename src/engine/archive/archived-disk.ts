@@ -7,7 +7,6 @@ import { IntervalBuilder, IntervalSet } from '../protect/intervals.ts';
 import { Archive, type OpenArchive } from './archive.ts';
 import { CellCache } from './cell-cache.ts';
 import { cellsOf, unpacked } from './cells.ts';
-import { contentDigest } from './content-digest.ts';
 import type { ArchivedImage } from './layout.ts';
 import { openArchiveWindow } from './window.ts';
 
@@ -103,7 +102,7 @@ export class ArchivedDisk implements SourceImage {
         if (!cell.ranges.every((range) => range.offset >= begin && end(range) <= end(this.#range))) continue;
         const content = new Uint8Array(cell.length);
         for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset - begin);
-        if (contentDigest(content) === archive.segment(cell).content) held.add(cell.offset);
+        if (archive.digestOf(content) === archive.segment(cell).content) held.add(cell.offset);
       }
     };
     await allSettled([lane(), lane()]);

@@ -38,5 +38,6 @@ export async function checkArchive(
     }
   };
   await allSettled(Array.from({ length: LANES }, lane));
+  await archive.encryptedBundle();
   return { digest: archive.digest, segments, data, stored };
 }

@@ -45,6 +45,60 @@ export class ArchiveIncompleteError extends CorruptInputError {
   }
 }
 
+/** What is in it can be read only with a key, and none was given. */
+export class ArchiveEncryptedError extends RefusedError {
+  constructor(archive: string, what = 'it') {
+    super(`${archive} cannot be read: ${what} is encrypted`, {
+      code: 'ARCHIVE_ENCRYPTED',
+      todo: 'Name the file with the key that opens it: --identity FILE.',
+      data: { archive },
+    });
+  }
+}
+
+/** None of the keys that were given opens it. */
+export class WrongIdentityError extends RefusedError {
+  constructor(archive: string, what = 'it', cause?: unknown) {
+    super(`${archive} cannot be read: ${what} was encrypted to others than the given identities`, {
+      code: 'WRONG_IDENTITY',
+      todo: 'Name the file with the right key: --identity FILE.',
+      data: { archive },
+      cause,
+    });
+  }
+}
+
+export class ArchiveUnsignedError extends RefusedError {
+  constructor(archive: string) {
+    super(`${archive} is not signed, and a signature is required`, {
+      code: 'ARCHIVE_UNSIGNED',
+      todo: 'Get the archive from where it is signed ("doppel capture --sign KEY"), or leave --require-signed away if you know where it is from.',
+      data: { archive },
+    });
+  }
+}
+
+/** `key`: the id that the archive names. */
+export class UnknownSignerError extends RefusedError {
+  constructor(archive: string, key: string) {
+    super(`${archive} is signed with the key ${key}, which is not trusted`, {
+      code: 'UNKNOWN_SIGNER',
+      todo: 'Find out whose key that is. If it is to be trusted: --trust FILE.pem.',
+      data: { archive, key },
+    });
+  }
+}
+
+export class ArchiveSignatureError extends CorruptInputError {
+  constructor(archive: string, place: string, key: string) {
+    super(`${archive} was changed after it was signed with the key ${key}: ${place} does not fit its signature`, {
+      code: 'ARCHIVE_SIGNATURE',
+      todo: 'Do not use it: get it again from who signed it. Nothing of it was put to use.',
+      data: { archive, place, key },
+    });
+  }
+}
+
 export class ArchiveExistsError extends RefusedError {
   constructor(archive: string) {
     super(`${archive} exists already`, {

@@ -19,6 +19,8 @@ export interface ArchivedImage {
 
 export interface ArchiveLayout {
   readonly segmentSize: number;
+  /** Of an encrypted archive: what stands before the content of a segment for its digest. */
+  readonly salt?: Uint8Array;
   readonly images: readonly ArchivedImage[];
   /** What the images are: a JSON value that this module does not look into. */
   readonly machine: unknown;
@@ -58,12 +60,17 @@ const documentSchema = z.strictObject({
     .min(segmentSizes.smallest)
     .max(segmentSizes.largest)
     .refine((size) => Number.isInteger(Math.log2(size)), 'is no power of two'),
+  salt: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .transform((text) => new Uint8Array(Buffer.from(text, 'hex')))
+    .exactOptional(),
   images: z.array(imageSchema).min(1).max(64),
   machine: z.unknown(),
 });
 
 /** @throws RangeError for data that does not stand on multiples of 512 bytes */
-export function encodeLayout({ segmentSize, images, machine }: ArchiveLayout): Uint8Array {
+export function encodeLayout({ segmentSize, salt, images, machine }: ArchiveLayout): Uint8Array {
   const sets: Uint8Array[] = [];
   const announced = (set: IntervalSet): z.infer<typeof setSchema> => {
     const bytes = encodeRanges(set);
@@ -73,6 +80,7 @@ export function encodeLayout({ segmentSize, images, machine }: ArchiveLayout): U
   const document = {
     version: VERSION,
     segmentSize,
+    ...(salt === undefined ? {} : { salt: Buffer.from(salt).toString('hex') }),
     images: images.map(({ name, size, sectorSize, data, zero }) => ({
       name,
       size,
@@ -89,7 +97,7 @@ export function encodeLayout({ segmentSize, images, machine }: ArchiveLayout): U
 export function decodeLayout(content: Uint8Array): ArchiveLayout {
   const stop = content.subarray(0, LONGEST_DOCUMENT).indexOf(NEWLINE);
   if (stop < 0) throw new LayoutError(`has no document in its first ${LONGEST_DOCUMENT} bytes`);
-  const { segmentSize, images, machine } = parseDocument(Buffer.from(content.subarray(0, stop)).toString());
+  const { segmentSize, salt, images, machine } = parseDocument(Buffer.from(content.subarray(0, stop)).toString());
   let at = stop + 1;
   const take = (name: string, size: number, announced: z.infer<typeof setSchema>): IntervalSet => {
     const bytes = content.subarray(at, at + announced.length);
@@ -112,7 +120,7 @@ export function decodeLayout(content: Uint8Array): ArchiveLayout {
     return image;
   });
   if (at !== content.length) throw new LayoutError(`goes on for ${content.length - at} bytes behind its last ranges`);
-  return { segmentSize, images: archived, machine };
+  return { segmentSize, ...(salt === undefined ? {} : { salt }), images: archived, machine };
 }
 
 function parseDocument(text: string): z.infer<typeof documentSchema> {

@@ -5,6 +5,9 @@ import { z } from 'zod';
 export const mediaTypes = {
   segment: 'application/vnd.doppel.segment.v1+zstd',
   layout: 'application/vnd.doppel.layout.v1+zstd',
+  encryptedSegment: 'application/vnd.doppel.segment.v1+zstd+age',
+  encryptedLayout: 'application/vnd.doppel.layout.v1+zstd+age',
+  bundle: 'application/vnd.doppel.bundle.v1+age',
   config: 'application/vnd.oci.image.config.v1+json',
   manifest: 'application/vnd.oci.image.manifest.v1+json',
   index: 'application/vnd.oci.image.index.v1+json',
@@ -20,11 +23,18 @@ export const annotations = {
   offset: 'vnd.doppel.offset',
   content: 'vnd.doppel.content',
   part: 'vnd.doppel.part',
+  key: 'vnd.doppel.key',
+  signature: 'vnd.doppel.signature',
   tag: 'org.opencontainers.image.ref.name',
 } as const;
 
-/** What a tar says of a segment besides. */
-export const paxKeys = { image: 'DOPPEL.image', offset: 'DOPPEL.offset', content: 'DOPPEL.content' } as const;
+/** What a tar says of a segment besides, and of what stands beside the layout. */
+export const paxKeys = {
+  image: 'DOPPEL.image',
+  offset: 'DOPPEL.offset',
+  content: 'DOPPEL.content',
+  mediaType: 'DOPPEL.mediaType',
+} as const;
 
 /** Registries refuse larger ones. Bytes. */
 export const LARGEST_DOCUMENT = 4 << 20;
@@ -55,6 +65,8 @@ const indexSchema = z.object({
 });
 export type Index = z.infer<typeof indexSchema>;
 
+const annotatedSchema = z.object({ annotations: z.record(z.string(), z.string()).optional() });
+
 const layoutFileSchema = z.object({ imageLayoutVersion: z.literal('1.0.0') });
 
 /** The content of the file `oci-layout`. */
@@ -65,6 +77,8 @@ export class DocumentError extends Error {}
 
 export const parseManifest = (bytes: Uint8Array): Manifest => parse(bytes, manifestSchema);
 export const parseIndex = (bytes: Uint8Array): Index => parse(bytes, indexSchema);
+/** What manifests and indexes have in common. */
+export const parseAnnotated = (bytes: Uint8Array): z.infer<typeof annotatedSchema> => parse(bytes, annotatedSchema);
 /** @throws DocumentError unless it is the file `oci-layout` of a version that is known */
 export const checkLayoutFile = (bytes: Uint8Array): void => void parse(bytes, layoutFileSchema);
 

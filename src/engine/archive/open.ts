@@ -6,6 +6,7 @@ import type { ArchiveAccess } from './access.ts';
 import { Archive, type ArchiveOptions } from './archive.ts';
 import { DirectorySource } from './directory.ts';
 import { ArchiveCorruptError, ArchiveIoError, NotAnArchiveError } from './errors.ts';
+import { readKeys } from './keys.ts';
 import { checkLayoutFile, DocumentError } from './oci.ts';
 import { parseReference } from './registry/reference.ts';
 import type { BlobSource } from './store.ts';
@@ -14,16 +15,16 @@ import { Zstd } from './zstd.ts';
 
 /**
  * `run` is heeded while something is fetched from a registry, also after this.
- * @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError, the errors of registries
+ * @throws NotAnArchiveError, ArchiveCorruptError, ArchiveVersionError, ArchiveIncompleteError, ArchiveIoError, the errors of registries and of keys
  */
-export function openArchive(path: string, access: ArchiveAccess = {}, run: RunOptions = {}): Promise<Archive> {
-  return openWith(path, { access, zstd: Zstd.usual() }, run);
+export async function openArchive(path: string, access: ArchiveAccess = {}, run: RunOptions = {}): Promise<Archive> {
+  return openWith(path, await archiveOptions(access), run);
 }
 
 /** As `openArchive`, also when only a part is meant: `golden.tar#3`. @throws NoSuchPartError when that names no part */
 export async function openArchiveOrPart(text: string, access: ArchiveAccess = {}, run: RunOptions = {}): Promise<Archive> {
   const { base, part } = await parseSpec(text);
-  const options = { access, zstd: Zstd.usual(), ...(part === undefined ? {} : { part }) };
+  const options = { ...(await archiveOptions(access)), ...(part === undefined ? {} : { part }) };
   return openWith(base.kind === 'path' ? base.path : base.uri, options, run);
 }
 
@@ -40,6 +41,11 @@ async function openWith(path: string, options: ArchiveOptions, run: RunOptions):
 async function openInRegistry(name: string, { plainHttp = false }: ArchiveAccess, run: RunOptions): Promise<BlobSource> {
   const { RegistrySource } = await import('./registry/registry-source.ts');
   return RegistrySource.open(parseReference(name), { ...run, plainHttp });
+}
+
+/** With the keys that `access` names. @throws as readKeys */
+export async function archiveOptions(access: ArchiveAccess = {}): Promise<ArchiveOptions> {
+  return { access, zstd: Zstd.usual(), keys: await readKeys(access) };
 }
 
 export async function openStore(path: string): Promise<BlobSource> {

@@ -3,12 +3,22 @@
  * them all. Whoever reads it asks for its cells in about that order, and puts nothing to use before `settle` has seen the end.
  */
 import type { ImageSource } from '../image/contract.ts';
-import { Archive, type ArchiveOptions, contentOf, type OpenArchive, readLayout } from './archive.ts';
+import { Archive, type ArchiveOptions, type OpenArchive } from './archive.ts';
+import { contentOf, readBundle, readLayout } from './blob-content.ts';
 import { type Cell, cellsOfAll, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, HeldChangedError, NotAnArchiveError } from './errors.ts';
 import type { ArchiveLayout } from './layout.ts';
-import { blobPath, checkLayoutFile, type Descriptor, DocumentError, LARGEST_DOCUMENT, MOST_LAYERS, paxKeys } from './oci.ts';
+import {
+  blobPath,
+  checkLayoutFile,
+  type Descriptor,
+  DocumentError,
+  LARGEST_DOCUMENT,
+  MOST_LAYERS,
+  mediaTypes,
+  paxKeys,
+} from './oci.ts';
 import { type Segment, SegmentTable } from './segment-table.ts';
 import type { BlobSource } from './store.ts';
 import type { StreamBytes } from './stream-bytes.ts';
@@ -48,6 +58,10 @@ export class PipedArchive implements OpenArchive {
   #keptBytes = 0;
   /** What is no segment, by its digest. */
   readonly #documents: Map<string, Uint8Array>;
+  readonly #layoutDigest: string;
+  #bundle: Uint8Array | undefined;
+  /** Entries behind the layout. */
+  #passed = 0;
   #index: Uint8Array | undefined;
   #begun = false;
   #held: Held | undefined;
@@ -58,11 +72,12 @@ export class PipedArchive implements OpenArchive {
     bytes: StreamBytes,
     entries: AsyncGenerator<TarEntry, void, void>,
     options: ArchiveOptions,
-    opened: { readonly name: string; readonly layout: ArchiveLayout; readonly documents: Map<string, Uint8Array> },
+    opened: { readonly name: string; readonly layout: ArchiveLayout; readonly digest: string; readonly blob: Uint8Array },
   ) {
     this.name = opened.name;
     this.layout = opened.layout;
-    this.#documents = opened.documents;
+    this.#layoutDigest = opened.digest;
+    this.#documents = new Map([[opened.digest, opened.blob]]);
     this.#bytes = bytes;
     this.#entries = entries;
     this.#options = options;
@@ -85,9 +100,8 @@ export class PipedArchive implements OpenArchive {
     const digest = digestIn(second);
     if (second === undefined || digest === undefined) throw new NotAnArchiveError(name, 'its layout does not come first');
     const blob = await checkedBytes(name, bytes, second, LARGEST_BLOB);
-    const source = { name, blob: async () => blob };
-    const layout = await readLayout(source, options.zstd, { digest, size: blob.length, mediaType: '' });
-    return new PipedArchive(bytes, entries, options, { name, layout, documents: new Map([[digest, blob]]) });
+    const layout = await readLayout(name, digest, blob, options);
+    return new PipedArchive(bytes, entries, options, { name, layout, digest, blob });
   }
 
   /** From here on its cells may be asked for. */
@@ -100,9 +114,8 @@ export class PipedArchive implements OpenArchive {
     if (!this.#begun) throw new ArchiveArrivingError(this.name);
     const { frame, segment } = await this.#inTurn(() => this.#until(cell));
     if (this.#keptBytes < AHEAD) this.#inTurn(() => this.#next()).catch(() => {});
-    return frame.length === 0
-      ? this.#heldContent(cell, segment)
-      : contentOf(this.name, frame, cell, segment, this.#options.zstd, room);
+    if (frame.length === 0) return this.#heldContent(cell, segment);
+    return contentOf(this.name, frame, cell, segment, { ...this.#options, salt: this.layout.salt, room });
   }
 
   /** The first segment, or whatever else comes behind the layout. @throws ArchiveCorruptError when nothing does */
@@ -126,8 +139,16 @@ export class PipedArchive implements OpenArchive {
       throw new ArchiveCorruptError(this.name, blobPath(digest), `is empty where ${cell.image} at byte ${cell.offset} comes`);
     const content = new Uint8Array(cell.length);
     for (const { range, bytes } of unpacked(cell, content)) await read(bytes, range.offset);
-    if (contentDigest(content) !== wanted) throw new HeldChangedError(this.name, cell.offset);
+    if (contentDigest(content, this.layout.salt) !== wanted) throw new HeldChangedError(this.name, cell.offset);
     return content;
+  }
+
+  /** @throws also ArchiveArrivingError where a signature is required, which comes last */
+  async bundle(): Promise<Uint8Array | undefined> {
+    if (this.#options.keys.trust.required) throw new ArchiveArrivingError(this.name);
+    // Whether there is one shows in what follows the layout.
+    await this.#inTurn(async () => this.#passed > 0 || this.#next());
+    return this.#bundle && readBundle(this.name, this.#bundle, this.#options);
   }
 
   /** Reads to the end, and checks that what has come is what the manifests name. */
@@ -143,6 +164,8 @@ export class PipedArchive implements OpenArchive {
         throw new ArchiveCorruptError(this.name, place, 'is missing');
       }
       const whole = await Archive.open(this.#arrived(), this.#options);
+      if (whole.layoutDigest !== this.#layoutDigest || (await whole.encryptedBundle()) !== this.#bundle)
+        throw new ArchiveCorruptError(this.name, blobPath(whole.layoutDigest), 'is not what came first');
       for (const cell of cellsOfAll(this.layout)) {
         const [said, came] = [whole.segment(cell), this.#segments.get(cell.image)?.get(cell.offset)];
         if (said.digest !== came?.digest || said.size !== came.size || said.content !== came.content)
@@ -183,6 +206,7 @@ export class PipedArchive implements OpenArchive {
   async #next(): Promise<boolean> {
     const entry = await nextEntry(this.#entries);
     if (entry === undefined) return false;
+    this.#passed++;
     if (entry.path === 'index.json') this.#index = await bytesOf(this.name, this.#bytes, entry, LARGEST_DOCUMENT);
     else if (entry.attributes.has(paxKeys.content)) await this.#takeSegment(entry);
     else await this.#takeDocument(entry);
@@ -220,7 +244,9 @@ export class PipedArchive implements OpenArchive {
     const segments = [...this.#segments.values()].reduce((sum, { count }) => sum + count, 0);
     const most = Math.ceil(segments / (MOST_LAYERS - 1)) + OTHER_DOCUMENTS;
     if (this.#documents.size >= most) throw new ArchiveCorruptError(this.name, place, 'is one document too many');
-    this.#documents.set(digest, await checkedBytes(this.name, this.#bytes, entry, LARGEST_DOCUMENT));
+    const bytes = await checkedBytes(this.name, this.#bytes, entry, LARGEST_DOCUMENT);
+    this.#documents.set(digest, bytes);
+    if (entry.attributes.get(paxKeys.mediaType) === mediaTypes.bundle) this.#bundle = bytes;
   }
 
   #forget(key: string, { frame }: Arrived): void {

@@ -5,7 +5,6 @@
 import type { Archive } from '../archive/archive.ts';
 import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { type Cell, cellAt, cellsOf, unpacked } from '../archive/cells.ts';
-import { contentDigest } from '../archive/content-digest.ts';
 import type { RunOptions } from '../events.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import { isZero } from '../lanes/zeros.ts';
@@ -93,6 +92,12 @@ function described({ number, label, kind, fs, mountPoint }: Part) {
   };
 }
 
+/** Of encrypted archives digests tell nothing to another one. */
+function sameSalt({ layout: one }: Archive, { layout: other }: Archive): boolean {
+  if (one.salt === undefined || other.salt === undefined) return one.salt === other.salt;
+  return Buffer.compare(one.salt, other.salt) === 0;
+}
+
 class Comparison {
   read = 0;
   readonly #old: Side;
@@ -175,7 +180,7 @@ class Comparison {
     const { archive, machine } = this.#old;
     const { segmentSize } = this.#new.archive.layout;
     const wanted = this.#new.archive.segment(cell).content;
-    if (archive.layout.segmentSize === segmentSize) {
+    if (archive.layout.segmentSize === segmentSize && sameSalt(archive, this.#new.archive)) {
       const old = { ...cellAt(machine.image, segmentSize, cell.offset), image: machine.image.name };
       if (sameRanges(old, cell)) return archive.segment(old).content === wanted;
     }
@@ -183,7 +188,7 @@ class Comparison {
     const content = new Uint8Array(cell.length);
     for (const { range, bytes } of unpacked(cell, content)) await this.#disks.old.read(bytes, range.offset);
     this.read += cell.length;
-    return contentDigest(content) === wanted;
+    return this.#new.archive.digestOf(content) === wanted;
   }
 
   /** `ranges` are some of those of the cell that begins at `cell`. */

@@ -5,6 +5,8 @@ import { ArchiveCorruptError } from '../archive/errors.ts';
 import { openArchiveOrPart } from '../archive/open.ts';
 import type { RunOptions } from '../events.ts';
 import type { ByteRange } from '../image/contract.ts';
+import { BundleCorruptError } from '../profile/bundle-errors.ts';
+import type { Bundle } from '../profile/model.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { partAsDisk } from './archived-part.ts';
 import type { Contents } from './contents.ts';
@@ -67,7 +69,23 @@ function archivedSource(request: SourceRequest, archive: OpenArchive): Source {
     kinds,
     // The target may have no room for the end of a part.
     contentsOf: async ({ range }) => cut(contents.get(numberAt(captured.parts, range)), range),
+    carriesProfile: archive.hasBundle === true,
+    profile: () => archivedProfile(archive),
   };
+}
+
+/** @throws ArchiveEncryptedError, WrongIdentityError, ArchiveCorruptError, ArchiveIoError */
+async function archivedProfile(archive: OpenArchive): Promise<Bundle | undefined> {
+  const bytes = await archive.bundle();
+  if (bytes === undefined) return undefined;
+  const { decodeBundle } = await import('../profile/bundle.ts');
+  try {
+    return decodeBundle(bytes);
+  } catch (error) {
+    if (error instanceof BundleCorruptError)
+      throw new ArchiveCorruptError(archive.name, 'the profile in it', `cannot be understood: ${error.data.reason}`, error);
+    throw error;
+  }
 }
 
 function numberAt(parts: Source['disk']['parts'], { offset }: ByteRange): number {

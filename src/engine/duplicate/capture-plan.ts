@@ -10,6 +10,7 @@ import type { PartKind } from '../layout/contract.ts';
 import { describeType } from '../layout/kinds.ts';
 import type { SystemInfo } from '../persona/system.ts';
 import { IntervalSet } from '../protect/intervals.ts';
+import { type CapturedProfile, capturedProfile } from './captured-profile.ts';
 import type { Contents } from './contents.ts';
 import type { Part } from './disk.ts';
 import { encodeMachine } from './machine.ts';
@@ -25,6 +26,8 @@ export interface CaptureRequest extends SourceRequest {
   readonly readErrors: Exclude<ReadErrorPolicy, 'skip'>;
   /** Bytes; default by the size of the data. */
   readonly segmentSize?: number;
+  /** Of age: who can read the profile of the source, which is captured then. */
+  readonly profileTo?: readonly string[];
 }
 
 export interface CapturedPart {
@@ -49,6 +52,8 @@ export interface CapturePlan {
   readonly parts: readonly CapturedPart[];
   /** With one image. */
   readonly layout: ArchiveLayout;
+  /** Of the source. */
+  readonly profile?: CapturedProfile;
   readonly readErrors: CaptureRequest['readErrors'];
   /** Bytes of the source that a map file says to be lost. */
   readonly knownBad: IntervalSet;
@@ -91,6 +96,7 @@ async function planOf(request: CaptureRequest, source: Source): Promise<CaptureP
     .subtract(data);
   const lost = knownBad.intersect(data);
   refuseLost(request, disk.name, lost);
+  const profile = request.profileTo && (await capturedProfile(source, request.profileTo));
   const name = 'disk0';
   const rate = await sampleRate(image, data.subtract(knownBad));
   return {
@@ -103,11 +109,18 @@ async function planOf(request: CaptureRequest, source: Source): Promise<CaptureP
       images: [{ name, size: disk.size, sectorSize: image.sectorSize, data, zero }],
       machine: encodeMachine(name, disk, contents, request.kinds),
     },
+    ...(profile === undefined ? {} : { profile }),
     readErrors: request.readErrors,
     knownBad,
     inconsistent: request.allowInconsistent,
     ...(rate === undefined ? {} : { expectedSeconds: data.bytes / rate }),
-    notes: [...disk.notes, ...image.notes],
+    notes: [
+      ...disk.notes,
+      ...image.notes,
+      ...(source.carriesProfile && profile === undefined
+        ? ['the profile of the source is not captured: --profile-to RECIPIENT takes it along, encrypted']
+        : []),
+    ],
     warnings: warningsOf(source, lost),
     precondition: await source.sighting(),
   };

@@ -12,7 +12,7 @@ import type { CapturePlan } from './capture-plan.ts';
 import { openPlannedSource, settleSource } from './open-source.ts';
 import { readerFor } from './reader.ts';
 
-export interface CaptureOptions extends Omit<ArchiveWriterOptions, 'base'> {
+export interface CaptureOptions extends Omit<ArchiveWriterOptions, 'base' | 'bundle'> {
   /** With segments of the size that the plan has. */
   readonly base?: Archive;
 }
@@ -44,8 +44,10 @@ export async function executeCapture(
 ): Promise<CaptureResult> {
   try {
     const onDamaged = (message: string): void => run.onEvent?.({ type: 'warning', message });
+    const { profile } = plan;
+    const beside = profile === undefined ? {} : { bundle: profile.file };
     const reuse = base === undefined ? {} : { base: new BaseSegments(base, onDamaged) };
-    const writer = await ArchiveWriter.begin(sink, plan.layout, { ...options, ...reuse });
+    const writer = await ArchiveWriter.begin(sink, plan.layout, { ...options, ...reuse, ...beside });
     const captured = await captureInto(writer, plan, run);
     return { ...captured, codec: options.zstd.name };
   } catch (error) {

@@ -29,7 +29,7 @@ export interface ChosenIdentity {
 export interface IdentityFacts {
   readonly source: Disk;
   readonly target: Disk;
-  readonly sourceProfile: () => Promise<StoredProfile | undefined>;
+  readonly sourceProfile: () => Promise<Bundle | undefined>;
   readonly targetProfile: StoredProfile | undefined;
   /** What the target's own system has now, for the `keep` modes. */
   readonly targetKept: () => Promise<Kept>;
@@ -43,15 +43,15 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
     case 'target':
       return { bundle: targetIdentity(facts) };
     case 'source': {
-      const stored = await facts.sourceProfile();
-      if (stored === undefined) {
+      const bundle = await facts.sourceProfile();
+      if (bundle === undefined) {
         throw new CloneRefusedError(
           'SOURCE_WITHOUT_PROFILE',
           `--as source: the source ${facts.source.name} carries no profile`,
-          'Name a profile instead (--as FILE.yaml), or make a plain copy (--as none).',
+          'Name a profile instead (--as FILE.yaml), or make a plain copy (--as none). An archive has the profile of its source when it was captured with --profile-to.',
         );
       }
-      return replaceUnlessSame(request, facts, stored.bundle);
+      return replaceUnlessSame(request, facts, bundle);
     }
     case 'file': {
       const loaded = request.loaded ?? (await loadRequested(request));

@@ -2,6 +2,9 @@
 
 import { stat } from 'node:fs/promises';
 import type { ArchiveAccess } from '../archive/access.ts';
+import type { Archive } from '../archive/archive.ts';
+import { type ArchiveFacts, archiveFacts } from '../archive/facts.ts';
+import { openArchiveOrPart } from '../archive/open.ts';
 import { DoppelError } from '../errors.ts';
 import { examineContainer } from '../image/container.ts';
 import { openFailed } from '../image/errors.ts';
@@ -13,6 +16,7 @@ import type { Bundle } from '../profile/model.ts';
 import type { Region } from '../protect/region.ts';
 import { allocationOf, type Contents, contentsOf } from './contents.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
+import { refuseUnsigned } from './plan-refusals.ts';
 import { isArchive, withSource } from './source.ts';
 import { readStoredProfile } from './stored-profile.ts';
 import { readOnlyWindows } from './system.ts';
@@ -34,8 +38,7 @@ export interface ImageStorage {
 
 export interface Inspection {
   readonly image: ImageIdentity;
-  /** Digest, of an archive. */
-  readonly archive?: string;
+  readonly archive?: ArchiveFacts;
   /** Of files. */
   readonly storage?: ImageStorage;
   readonly disk: Disk;
@@ -57,6 +60,7 @@ export interface Inspection {
 /** `access` is for archives. @throws CorruptInputError for a table that cannot be read, ImageIoError, ForeignFormatError, the errors of openArchive */
 export async function inspectImage(path: string, access: ArchiveAccess = {}): Promise<Inspection> {
   if (await isArchive(path)) return inspectArchive(path, access);
+  refuseUnsigned(path, access);
   const users = (await imageUsers(path)).map(({ what }) => what);
   const image = await openForInspection(path);
   try {
@@ -90,10 +94,18 @@ export async function inspectImage(path: string, access: ArchiveAccess = {}): Pr
   }
 }
 
-function inspectArchive(path: string, access: ArchiveAccess): Promise<Inspection> {
-  const request = { source: path, access, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
-  return withSource(request, async ({ identity, image, disk, allocation, contentsOf: contents, sighting }) => {
-    const { stamp = '' } = await sighting();
+async function inspectArchive(path: string, access: ArchiveAccess): Promise<Inspection> {
+  const archive = await openArchiveOrPart(path, access);
+  try {
+    return await inspectOpen(path, archive);
+  } finally {
+    await archive.close();
+  }
+}
+
+function inspectOpen(path: string, archive: Archive): Promise<Inspection> {
+  const request = { source: path, archive, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
+  return withSource(request, async ({ identity, image, disk, allocation, contentsOf: contents }) => {
     const parts: InspectedPart[] = [];
     for (const part of disk.parts) {
       const { how, whole, data, zero } = await contents(part);
@@ -101,7 +113,7 @@ function inspectArchive(path: string, access: ArchiveAccess): Promise<Inspection
     }
     return {
       image: identity,
-      archive: stamp,
+      archive: archiveFacts(archive),
       disk,
       parts,
       allocated: allocation.data.bytes,

@@ -37,7 +37,7 @@ import { findResumable, type JournalSubject } from './resume.ts';
 import { previewRewrite, type RewritePreview } from './rewrite-ids.ts';
 import { sampleRate } from './sample-rate.ts';
 import { type Source, withSource } from './source.ts';
-import { readReplaceableProfile, readStoredProfile, type StoredProfile } from './stored-profile.ts';
+import { readReplaceableProfile, type StoredProfile } from './stored-profile.ts';
 import { readOnlyWindows, systemParts } from './system.ts';
 import { tableLossOf, withBootCode } from './table-loss.ts';
 import { isUnfinished } from './unfinished.ts';
@@ -170,7 +170,7 @@ async function look(
   const identity = await chooseIdentity(choice, {
     source: source.disk,
     target: targetDisk,
-    sourceProfile: () => readStoredProfile(source.image, source.disk.regions),
+    sourceProfile: () => source.profile(),
     targetProfile: stored,
     targetKept: () => keptIdentity(systemParts(targetDisk.parts, readOnlyWindows(target))),
   });

@@ -1,4 +1,5 @@
 /** What a clone does not begin with, whatever the target is. */
+import type { ArchiveAccess } from '../archive/access.ts';
 import { UsageError } from '../errors.ts';
 import type { PartKind } from '../layout/contract.ts';
 import type { IntervalSet } from '../protect/intervals.ts';
@@ -76,6 +77,15 @@ export function sectorsTooLarge(source: Disk, target: Disk, obstacle: string): C
     'Use a target with sectors of 512 bytes (or a file), or make a new file system on this one and copy the files.',
     { source: source.sectorSize, target: target.sectorSize, obstacles: [obstacle] },
   );
+}
+
+/** @throws UsageError for a disk that would have to be signed: only archives are */
+export function refuseUnsigned(disk: string, access: ArchiveAccess | undefined): void {
+  if (access?.requireSigned !== true) return;
+  throw new UsageError(`--require-signed: ${disk} is no archive, and nothing else is signed`, {
+    code: 'NOTHING_SIGNED',
+    todo: 'Name the archive, or leave --require-signed away.',
+  });
 }
 
 /** @throws UsageError when a kind is given to a part that is not there */

@@ -10,6 +10,7 @@ import { withUnreadable } from '../image/unreadable.ts';
 import type { ImageUser } from '../image/users.ts';
 import type { SourceReaderOptions } from '../lanes/source-reader.ts';
 import { openSource } from '../layout/part-of-disk.ts';
+import type { Bundle } from '../profile/model.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { withArchivedSource } from './archived-source.ts';
 import { type Allocation, allocationOf, type Contents, contentsOf } from './contents.ts';
@@ -17,11 +18,12 @@ import { ContentsAhead } from './contents-ahead.ts';
 import { type Disk, type Part, surveyDisk } from './disk.ts';
 import { loadersOn } from './loaders.ts';
 import { pastCache } from './past-cache.ts';
-import { refuseSource, refuseUnknownParts } from './plan-refusals.ts';
+import { refuseSource, refuseUnknownParts, refuseUnsigned } from './plan-refusals.ts';
 import type { KindChoice } from './plan-table.ts';
 import { type Sighting, sighting, stampOf } from './preconditions.ts';
 import type { CopyRequest } from './request.ts';
 import { readRescueMap } from './rescue-map.ts';
+import { readStoredProfile } from './stored-profile.ts';
 import { readOnlyWindows } from './system.ts';
 
 /** What of a request is about the source. */
@@ -50,6 +52,10 @@ export interface Source {
   /** What an archive was made of; a disk has all kinds. */
   readonly kinds?: KindChoice;
   contentsOf(part: Part): Promise<Contents>;
+  /** Whether it has a profile of its own, as far as that shows. */
+  readonly carriesProfile: boolean;
+  /** That profile; undefined when it has none. @throws the errors of readStoredProfile, and of an archive's bundle */
+  profile(): Promise<Bundle | undefined>;
 }
 
 /**
@@ -62,6 +68,7 @@ export async function withSource<T>(
   { lookInside = true, ...run }: RunOptions & { readonly lookInside?: boolean } = {},
 ): Promise<T> {
   if (request.archive !== undefined || (await isArchive(request.source))) return withArchivedSource(request, action, run);
+  refuseUnsigned(request.source, request.access);
   const map = request.sourceMap === undefined ? undefined : await readRescueMap(request.sourceMap);
   const { image, writers } = await openSource(request.source, { allowInconsistent: request.allowInconsistent });
   try {
@@ -106,6 +113,8 @@ export async function withSource<T>(
         }),
         past,
         contentsOf: (part) => contents.of(part),
+        carriesProfile: disk.regions.length > 0,
+        profile: async () => (await readStoredProfile(image, disk.regions))?.bundle,
       });
     } finally {
       await contents.stop();

@@ -5,6 +5,7 @@ import type { Disk } from './disk.ts';
 import { CloneRefusedError } from './errors.ts';
 import { chooseIdentity } from './identity.ts';
 import type { IdentityChoice } from './plan.ts';
+import type { Source } from './source.ts';
 import { readStoredProfile } from './stored-profile.ts';
 import type { DiskDifference } from './verify-result.ts';
 
@@ -14,7 +15,7 @@ export interface IdentityQuestion {
   readonly file?: string;
   /** Directories to find bases of profiles in. */
   readonly profiles: readonly string[];
-  readonly source: { readonly image: SourceImage; readonly disk: Disk };
+  readonly source: Pick<Source, 'disk' | 'profile'>;
   readonly target: { readonly image: SourceImage; readonly disk: Disk };
 }
 
@@ -39,7 +40,7 @@ export async function expectIdentity({ as, file, profiles, source, target }: Ide
     {
       source: source.disk,
       target: target.disk,
-      sourceProfile: () => readStoredProfile(source.image, source.disk.regions),
+      sourceProfile: () => source.profile(),
       targetProfile: stored,
       targetKept: async () => ({}),
     },

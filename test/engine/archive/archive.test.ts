@@ -23,6 +23,7 @@ import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
 import { Zstd } from '../../../src/engine/archive/zstd.ts';
 import type { Extent } from '../../../src/engine/image/contract.ts';
 import { tempDir } from '../../fixtures/temp.ts';
+import { type ForgedManifest, forgeManifest, type Layer } from './forged.ts';
 import { MiB, type Sample, sample, write } from './samples.ts';
 
 const folder = tempDir();
@@ -161,7 +162,7 @@ test('zstd -t accepts every segment', async () => {
 
 test('an archive of the codec that is always there is read by the fast one', async () => {
   const path = fresh();
-  await write(five, await DirectorySink.create(path), Zstd.open('zstd-codec'));
+  await write(five, await DirectorySink.create(path), { zstd: Zstd.open('zstd-codec') as Zstd });
   await readAll(path, five);
 });
 
@@ -245,28 +246,7 @@ test('a tar that is cut off anywhere is noticed', async () => {
   }
 });
 
-/** Changes a document and all that names it, as somebody would who knows the format. */
-function forge(path: string, change: (manifest: Record<string, unknown> & { layers: Layer[] }) => void): string {
-  const copy = fresh();
-  cpSync(path, copy, { recursive: true });
-  const index = JSON.parse(readFileSync(join(copy, 'index.json'), 'utf8'));
-  const blob = (digest: string): string => join(copy, 'blobs', digest.replace(':', '/'));
-  const manifest = JSON.parse(readFileSync(blob(index.manifests[0].digest), 'utf8'));
-  change(manifest);
-  const bytes = Buffer.from(JSON.stringify(manifest));
-  index.manifests[0].digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-  index.manifests[0].size = bytes.length;
-  writeFileSync(blob(index.manifests[0].digest), bytes);
-  writeFileSync(join(copy, 'index.json'), JSON.stringify(index));
-  return copy;
-}
-
-interface Layer {
-  mediaType: string;
-  digest: string;
-  size: number;
-  annotations: Record<string, string>;
-}
+const forge = (path: string, change: (manifest: ForgedManifest) => void): string => forgeManifest(path, fresh(), change);
 
 test('what does not fit together is refused with the place', async () => {
   const path = await inDirectory(five);
@@ -304,7 +284,7 @@ test('what does not fit together is refused with the place', async () => {
     assert.instance(error, ArchiveCorruptError, what);
     assert.match(error.message, reason, what);
   }
-  const foreign = await refusal(forge(path, (manifest) => manifest.layers.shift()));
+  const foreign = await refusal(forge(path, ({ layers }) => layers.shift()));
   assert.instance(foreign, NotAnArchiveError);
   const { manifests } = JSON.parse(readFileSync(join(path, 'index.json'), 'utf8'));
   const manifest = JSON.parse(readFileSync(join(path, 'blobs', manifests[0].digest.replace(':', '/')), 'utf8'));

@@ -12,10 +12,10 @@ import {
   ArchiveIoError,
   NotAnArchiveError,
 } from '../../../src/engine/archive/errors.ts';
+import { archiveOptions } from '../../../src/engine/archive/open.ts';
 import { PipedArchive } from '../../../src/engine/archive/piped.ts';
 import { StreamBytes } from '../../../src/engine/archive/stream-bytes.ts';
 import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
-import { Zstd } from '../../../src/engine/archive/zstd.ts';
 import { end } from '../../../src/engine/image/contract.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { sample, write } from './samples.ts';
@@ -33,9 +33,9 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 40_009) yield bytes.subarray(at, at + 40_009);
 }
 
-function piped(bytes: Uint8Array): Promise<PipedArchive> {
-  const access = { access: {}, zstd: Zstd.usual() };
-  return PipedArchive.open('the pipe', new StreamBytes('the pipe', Readable.from(pieces(bytes))), access);
+async function piped(bytes: Uint8Array): Promise<PipedArchive> {
+  const stream = new StreamBytes('the pipe', Readable.from(pieces(bytes)));
+  return PipedArchive.open('the pipe', stream, await archiveOptions());
 }
 
 /** Reads all cells, four at a time, and compares them. */

@@ -5,7 +5,7 @@ import { checkArchive } from '../../../src/engine/archive/check.ts';
 import type { ArchiveLayout } from '../../../src/engine/archive/layout.ts';
 import { openArchive } from '../../../src/engine/archive/open.ts';
 import type { BlobSink } from '../../../src/engine/archive/store.ts';
-import { ArchiveWriter, type WrittenArchive } from '../../../src/engine/archive/writer.ts';
+import { ArchiveWriter, type ArchiveWriterOptions, type WrittenArchive } from '../../../src/engine/archive/writer.ts';
 import { Zstd } from '../../../src/engine/archive/zstd.ts';
 import { end } from '../../../src/engine/image/contract.ts';
 import { IntervalSet } from '../../../src/engine/protect/intervals.ts';
@@ -72,8 +72,18 @@ export async function checkWhole(path: string): Promise<void> {
   }
 }
 
-export async function write({ layout, contents }: Sample, sink: BlobSink, zstd = Zstd.usual()): Promise<WrittenArchive> {
-  const options = { zstd, level: 3, platform: { architecture: 'amd64', os: 'linux' }, labels: { 'vnd.doppel.host': 'sample' } };
+export async function write(
+  { layout, contents }: Sample,
+  sink: BlobSink,
+  wishes: Partial<ArchiveWriterOptions> = {},
+): Promise<WrittenArchive> {
+  const options = {
+    zstd: Zstd.usual(),
+    level: 3,
+    platform: { architecture: 'amd64', os: 'linux' },
+    labels: { 'vnd.doppel.host': 'sample' },
+    ...wishes,
+  };
   const writer = await ArchiveWriter.begin(sink, layout, options);
   for (const image of layout.images) {
     const whole = contents.get(image.name) as Uint8Array;

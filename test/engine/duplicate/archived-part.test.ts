@@ -80,7 +80,7 @@ test('whose system it is shows with the part that has it', async () => {
   const root = await inspectImage(`${golden}#label=root`);
   assert.is(root.disk.system?.hostname, 'source-01');
   assert.is(root.image.size, parts.root.length);
-  assert.match(root.archive ?? '', /^sha256:/);
+  assert.match(root.archive?.digest ?? '', /^sha256:/);
   const app = await inspectImage(`${golden}#4`);
   assert.is(app.disk.system, undefined);
   assert.equal(

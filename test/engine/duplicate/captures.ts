@@ -10,9 +10,15 @@ export async function capture(
   disk: string,
   sink: BlobSink,
   wishes: Partial<CaptureRequest> = {},
-  options: RunOptions & Partial<Pick<CaptureOptions, 'base' | 'level'>> = {},
+  options: RunOptions & Partial<Pick<CaptureOptions, 'base' | 'level' | 'recipients' | 'signer'>> = {},
 ) {
-  const request: CaptureRequest = {
+  const plan = await planCapture(captureRequest(disk, wishes));
+  const how = { zstd: Zstd.usual(), level: 3, platform: { architecture: 'amd64', os: 'linux' }, labels: {}, ...options };
+  return { plan, result: await executeCapture(plan, sink, how, options) };
+}
+
+export function captureRequest(disk: string, wishes: Partial<CaptureRequest> = {}): CaptureRequest {
+  return {
     source: disk,
     kinds: {},
     kindOverrides: new Map(),
@@ -22,7 +28,4 @@ export async function capture(
     segmentSize: MiB,
     ...wishes,
   };
-  const plan = await planCapture(request);
-  const how = { zstd: Zstd.usual(), level: 3, platform: { architecture: 'amd64', os: 'linux' }, labels: {}, ...options };
-  return { plan, result: await executeCapture(plan, sink, how, options) };
 }

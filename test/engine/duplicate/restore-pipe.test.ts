@@ -4,16 +4,12 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { PipedArchive } from '../../../src/engine/archive/piped.ts';
-import { StreamBytes } from '../../../src/engine/archive/stream-bytes.ts';
 import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
-import { Zstd } from '../../../src/engine/archive/zstd.ts';
-import { executeClones } from '../../../src/engine/duplicate/execute.ts';
-import { planClones } from '../../../src/engine/duplicate/make-plan.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { capture } from './captures.ts';
 import { checkFileSystem, checkGpt, filesOf, hashOf, loopsOn, tableOf, textOf } from './disk-facts.ts';
-import { refusal, requestOf, targetWithProfile, type Wishes } from './requests.ts';
+import { restorePipe } from './pipes.ts';
+import { refusal, targetWithProfile } from './requests.ts';
 import { copyDisk, MiB, makeSmallDisk, newFile, parts, smallSize, tool } from './small-disk.ts';
 
 const folder = tempDir('restore-pipe');
@@ -26,26 +22,10 @@ test.before(async () => {
   await capture(source, await TarSink.toFile(golden));
 });
 
-async function restore(stream: Readable, targets: readonly string[], wishes: Wishes = {}) {
-  const options = { access: {}, zstd: Zstd.usual() };
-  const archive = await PipedArchive.open('the pipe', new StreamBytes('the pipe', stream), options);
-  try {
-    const requests = targets.map((target) => ({ ...requestOf('the pipe', target, wishes), archive }));
-    const plans = await planClones(requests[0] as (typeof requests)[number], requests);
-    const results = (await executeClones(plans)).map((outcome) => {
-      if ('error' in outcome) throw outcome.error;
-      return outcome.result;
-    });
-    return { plans, results };
-  } finally {
-    await archive.close();
-  }
-}
-
 test('a target with a profile becomes itself from a pipe, and its region is as it was', async () => {
   const target = await targetWithProfile(folder);
   const before = hashOf(target, regionRange);
-  const { plans, results } = await restore(createReadStream(golden), [target]);
+  const { plans, results } = await restorePipe(createReadStream(golden), [target]);
   assert.match(plans[0]?.warnings.join(' ') ?? '', 'shows only after the copy');
   assert.is(results[0]?.verified, 'direct');
   assert.ok((results[0]?.filesChanged ?? 0) > 5);
@@ -60,7 +40,7 @@ test('a target with a profile becomes itself from a pipe, and its region is as i
 test('one pipe goes to several targets, and parts that are not wanted pass by', async () => {
   const targets = ['one.img', 'two.img'].map((name) => join(folder, name));
   for (const target of targets) newFile(target, smallSize);
-  await restore(createReadStream(golden), targets, { as: 'none', kinds: { skip: ['os'] } });
+  await restorePipe(createReadStream(golden), targets, { as: 'none', kinds: { skip: ['os'] } });
   for (const target of targets) assert.equal([...filesOf(target, parts.app)], [...filesOf(source, parts.app)]);
 });
 
@@ -72,12 +52,12 @@ test('what is cut off or damaged is never committed, and the same command with a
   const flipped = Buffer.from(good);
   flipped[good.length >> 1] = (flipped[good.length >> 1] as number) ^ 1;
   for (const bytes of [good.subarray(0, good.length >> 1), flipped, good.subarray(0, index - 200), good.subarray(0, index + 4)]) {
-    const error = await refusal(() => restore(Readable.from([bytes]), [target]));
+    const error = await refusal(() => restorePipe(Readable.from([bytes]), [target]));
     assert.is(error.exitCode, 6);
     assert.match(tableOf(target), 'doppel-incomplete');
     assert.is(hashOf(target, regionRange), before);
   }
-  await restore(Readable.from([good]), [target]);
+  await restorePipe(Readable.from([good]), [target]);
   assert.is(textOf(target, parts.root, '/etc/hostname'), 'web-07\n');
 });
 
@@ -85,16 +65,16 @@ test('what would have to be looked at before is refused, and nothing is written'
   const target = join(folder, 'looked-at.img');
   newFile(target, smallSize);
   const blank = hashOf(target);
-  const renamed = await refusal(() => restore(createReadStream(golden), [target], { as: 'none', newGuids: true }));
+  const renamed = await refusal(() => restorePipe(createReadStream(golden), [target], { as: 'none', newGuids: true }));
   assert.is(renamed.code, 'ARCHIVE_ARRIVING');
   truncateSync(target, smallSize - 8 * MiB);
-  const smaller = await refusal(() => restore(createReadStream(golden), [target], { as: 'none' }));
+  const smaller = await refusal(() => restorePipe(createReadStream(golden), [target], { as: 'none' }));
   assert.ok(smaller.exitCode === 4, smaller.message);
   truncateSync(target, smallSize);
   assert.is(hashOf(target), blank);
   const other = join(folder, 'profile.img');
   copyDisk(join(folder, 'blank-with-profile.img'), other);
-  const rootless = await refusal(() => restore(createReadStream(golden), [other], { kinds: { only: ['application'] } }));
+  const rootless = await refusal(() => restorePipe(createReadStream(golden), [other], { kinds: { only: ['application'] } }));
   assert.is(rootless.code, 'NO_SYSTEM');
 });
 
@@ -106,7 +86,7 @@ test('the head of a disk without a table comes last, from a pipe too', async () 
   await capture(bare, await TarSink.toFile(tar), { exact: true });
   const target = join(folder, 'bare-restored.img');
   newFile(target, 300 * MiB);
-  await restore(createReadStream(tar), [target], { as: 'none' });
+  await restorePipe(createReadStream(tar), [target], { as: 'none' });
   tool('e2fsck', ['-f', '-n', target]);
   assert.is(hashOf(target), hashOf(bare));
 });

@@ -1,8 +1,8 @@
 /** The side of the target: reads what another doppel sends, and plans what becomes of it. */
 import type { Readable } from 'node:stream';
+import { archiveOptions } from '../../archive/open.ts';
 import { PipedArchive } from '../../archive/piped.ts';
 import { StreamBytes } from '../../archive/stream-bytes.ts';
-import { Zstd } from '../../archive/zstd.ts';
 import type { RunOptions } from '../../events.ts';
 import { archivedMachine } from '../archived-source.ts';
 import { parseExpectation } from '../expect.ts';
@@ -25,7 +25,7 @@ export async function receive(input: Readable, run: RunOptions & { readonly sign
   const bytes = new StreamBytes('what arrives', input);
   const request = parseRequest((await bytes.line(LONGEST_LINE)) ?? '');
   if (request === undefined) throw new RemoteVersionError('the target', 'what it was asked is not understood');
-  const archive = await PipedArchive.open(request.source, bytes, { access: {}, zstd: Zstd.usual() });
+  const archive = await PipedArchive.open(request.source, bytes, await archiveOptions());
   try {
     const delta = request.delta || (request.create === undefined && (await isFenced(request.target)));
     const plan = await planClone({ ...requestOf(request), archive, delta }, run);

@@ -2,12 +2,12 @@
 import * as assert from 'uvu/assert';
 import { Archive } from '../../../../src/engine/archive/archive.ts';
 import { ArchivedDisk } from '../../../../src/engine/archive/archived-disk.ts';
+import { archiveOptions } from '../../../../src/engine/archive/open.ts';
 import type { ClientOptions } from '../../../../src/engine/archive/registry/client.ts';
 import { parseReference } from '../../../../src/engine/archive/registry/reference.ts';
 import { RegistrySink } from '../../../../src/engine/archive/registry/registry-sink.ts';
 import { RegistrySource } from '../../../../src/engine/archive/registry/registry-source.ts';
 import type { WrittenArchive } from '../../../../src/engine/archive/writer.ts';
-import { Zstd } from '../../../../src/engine/archive/zstd.ts';
 import { type Sample, write } from '../samples.ts';
 
 type Wishes = Partial<Omit<ClientOptions, 'actions'>>;
@@ -25,7 +25,7 @@ export async function send(what: Sample, name: string, wishes: Wishes = {}): Pro
 
 export async function opened(name: string, wishes: Wishes = {}): Promise<Archive> {
   const source = await RegistrySource.open(parseReference(name), { ...usual, ...wishes });
-  return Archive.open(source, { access: {}, zstd: Zstd.usual() }).catch(async (error: unknown) => {
+  return Archive.open(source, await archiveOptions()).catch(async (error: unknown) => {
     await source.close();
     throw error;
   });
