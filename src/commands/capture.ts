@@ -107,13 +107,13 @@ export default class Capture extends BaseCommand {
     if (piped) refusePipe(flags.json);
     const zstd = flags.codec === undefined ? Zstd.usual() : Zstd.open(flags.codec);
     if (zstd === undefined) throw noCodec(flags.codec);
+    const access = archiveAccess(flags);
     const [recipients, profileTo, signer] = await Promise.all([
       flags['encrypt-to'] && readRecipients(flags['encrypt-to']),
       flags['profile-to'] && readRecipients(flags['profile-to']),
       flags.sign === undefined ? undefined : readSigner(flags.sign),
     ]);
     const secrecy = { ...(recipients === undefined ? {} : { recipients }), ...(signer === undefined ? {} : { signer }) };
-    const access = archiveAccess(flags);
     const wantedSize = flags['segment-size'] === undefined ? undefined : segmentSizeOf(flags['segment-size']);
     const base = flags.base === undefined ? undefined : await openBase(flags.base, wantedSize, access, this.lasting);
     const segmentSize = base?.layout.segmentSize ?? wantedSize;

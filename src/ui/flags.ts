@@ -39,6 +39,10 @@ export const accessFlags = {
     helpValue: 'FILE',
     helpGroup: 'ARCHIVE',
   }),
+  'plain-http': Flags.boolean({
+    summary: 'Talk to registries (oci://) without TLS: passwords and data go in the clear.',
+    helpGroup: 'ARCHIVE',
+  }),
   'require-signed': Flags.boolean({
     summary: 'Refuse an archive that nobody has signed whose key is trusted.',
     helpGroup: 'ARCHIVE',
@@ -50,31 +54,22 @@ export const accessFlags = {
     helpValue: 'FILE|DIR',
     helpGroup: 'ARCHIVE',
   }),
-  'plain-http': Flags.boolean({
-    summary: 'Talk to registries (oci://) without TLS: passwords and data go in the clear.',
-    helpGroup: 'ARCHIVE',
-  }),
 };
 
 export interface AccessFlags {
-  readonly 'plain-http': boolean;
   readonly identity?: readonly string[] | undefined;
+  readonly 'plain-http': boolean;
   readonly 'require-signed': boolean;
   readonly trust?: readonly string[] | undefined;
 }
 
 /** Paths are whole: other processes open the archive, too. */
-export function archiveAccess({
-  identity,
-  trust,
-  'require-signed': requireSigned,
-  'plain-http': plainHttp,
-}: AccessFlags): ArchiveAccess {
+export function archiveAccess({ identity, trust, ...flags }: AccessFlags): ArchiveAccess {
   return {
     ...(identity === undefined ? {} : { identities: identity.map((path) => resolve(path)) }),
     ...(trust === undefined ? {} : { trust: trust.map((path) => resolve(path)) }),
-    requireSigned,
-    plainHttp,
+    plainHttp: flags['plain-http'],
+    requireSigned: flags['require-signed'],
   };
 }
 

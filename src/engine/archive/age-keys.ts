@@ -77,7 +77,8 @@ function refuseLocked(path: string, text: string): void {
 }
 
 function refuseSecret(text: string, todo: string, path?: string): void {
-  if (!/^AGE-SECRET-KEY-/i.test(text)) return;
+  // Also as the last part of a path that was made of it.
+  if (!/(^|\/)AGE-SECRET-KEY-/i.test(text)) return;
   throw new KeyFileError(`${path === undefined ? 'what was given' : path} is a secret key itself`, todo);
 }
 

@@ -92,12 +92,6 @@ function described({ number, label, kind, fs, mountPoint }: Part) {
   };
 }
 
-/** Of encrypted archives digests tell nothing to another one. */
-function sameSalt({ layout: one }: Archive, { layout: other }: Archive): boolean {
-  if (one.salt === undefined || other.salt === undefined) return one.salt === other.salt;
-  return Buffer.compare(one.salt, other.salt) === 0;
-}
-
 class Comparison {
   read = 0;
   readonly #old: Side;
@@ -225,6 +219,11 @@ class Comparison {
   #cells(image = this.#new.machine.image): Iterable<Cell> {
     return cellsOf(image, this.#new.archive.layout.segmentSize);
   }
+}
+
+/** Then digests of contents can be compared. */
+function sameSalt({ layout: a }: Archive, { layout: b }: Archive): boolean {
+  return Buffer.compare(a.salt ?? new Uint8Array(0), b.salt ?? new Uint8Array(0)) === 0;
 }
 
 function sameRanges(a: Cell, b: Cell): boolean {

@@ -6,8 +6,9 @@ import type { Archive } from '../archive/archive.ts';
 import { cellsOf } from '../archive/cells.ts';
 import { UNFINISHED } from '../archive/directory.ts';
 import { NotAnArchiveError } from '../archive/errors.ts';
+import { readKeys } from '../archive/keys.ts';
 import { openArchive } from '../archive/open.ts';
-import { DoppelError } from '../errors.ts';
+import { DoppelError, RefusedError } from '../errors.ts';
 import { looksLikeArchive } from '../image/identity.ts';
 import type { SystemInfo } from '../persona/system.ts';
 import { archivedMachine } from './archived-source.ts';
@@ -31,8 +32,8 @@ export interface ListedArchive {
 /** What is no archive that can be used. */
 export interface UnlistedArchive {
   readonly name: string;
-  /** `foreign` and `unfinished` stand in a directory among the others, and nothing is wrong with that. */
-  readonly what: 'damaged' | 'foreign' | 'unfinished';
+  /** `foreign`, `unfinished` and `refused` (as without its key) stand in a directory among the others, and nothing is wrong with that. */
+  readonly what: 'damaged' | 'foreign' | 'unfinished' | 'refused';
   readonly error: DoppelError;
 }
 
@@ -43,6 +44,8 @@ export interface ArchiveList {
 
 /** Each place is an archive, or a directory with archives in it. */
 export async function listArchives(places: readonly string[], access: ArchiveAccess = {}): Promise<ArchiveList> {
+  // What is wrong with the keys is not wrong with every archive.
+  await readKeys(access);
   const archives: ListedArchive[] = [];
   const others: UnlistedArchive[] = [];
   for (const place of places) {
@@ -82,6 +85,7 @@ function isFile(path: string): Promise<boolean> {
 
 async function whatItIs(path: string, error: DoppelError): Promise<UnlistedArchive['what']> {
   if (error instanceof NotAnArchiveError) return 'foreign';
+  if (error instanceof RefusedError) return 'refused';
   if (path.endsWith(UNFINISHED)) return 'unfinished';
   const names = await readdir(path).catch(() => ['index.json']);
   return names.includes('index.json') ? 'damaged' : 'unfinished';

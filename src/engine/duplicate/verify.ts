@@ -37,9 +37,9 @@ export { describePart, differenceError, type VerifyResult } from './verify-resul
 export interface VerifyRequest {
   /** As of a clone: files, block devices, URIs, or parts of one of them. */
   readonly source: string;
-  readonly target: string;
-  /** How to open the source, if it is an archive. */
+  /** How to open it, if it is an archive. */
   readonly access?: ArchiveAccess;
+  readonly target: string;
   /** Whom the target shall be. `target`: whom its own region says. */
   readonly as: IdentityChoice;
   /** YAML file, for `file`. */
@@ -94,7 +94,8 @@ async function refuseInUse(path: string, role: 'source' | 'target'): Promise<voi
 }
 
 /** The source is looked at as a clone looks at it. */
-function copyRequest({ source, access, kinds, kindOverrides, exact, readErrors, sourceMap }: VerifyRequest): CopyRequest {
+function copyRequest(request: VerifyRequest): CopyRequest {
+  const { source, access, kinds, kindOverrides, exact, readErrors, sourceMap } = request;
   return {
     source,
     ...(access === undefined ? {} : { access }),

@@ -63,7 +63,7 @@ export class RegistrySink implements BlobSink {
       this.#last = { descriptor, bytes };
       return;
     }
-    const isSegment = descriptor.mediaType === mediaTypes.segment;
+    const isSegment = descriptor.mediaType === mediaTypes.segment || descriptor.mediaType === mediaTypes.encryptedSegment;
     if (this.#underWay.has(descriptor.digest)) {
       if (isSegment) this.#present++;
       return;
