@@ -4,17 +4,23 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { encryptTo } from '../../../../src/engine/archive/age.ts';
 import type { Archive } from '../../../../src/engine/archive/archive.ts';
 import { ArchivedDisk } from '../../../../src/engine/archive/archived-disk.ts';
 import { cellsOf } from '../../../../src/engine/archive/cells.ts';
+import { checkArchive } from '../../../../src/engine/archive/check.ts';
 import { DirectorySink } from '../../../../src/engine/archive/directory.ts';
 import { ArchiveCorruptError, ArchiveExistsError, NotAnArchiveError } from '../../../../src/engine/archive/errors.ts';
 import type { ArchivedImage } from '../../../../src/engine/archive/layout.ts';
 import { openArchive } from '../../../../src/engine/archive/open.ts';
 import { PinnedDestinationError, RegistryNotFoundError } from '../../../../src/engine/archive/registry/errors.ts';
+import { parseReference } from '../../../../src/engine/archive/registry/reference.ts';
+import { RegistrySink } from '../../../../src/engine/archive/registry/registry-sink.ts';
 import type { Segment } from '../../../../src/engine/archive/segment-table.ts';
+import { readSigner } from '../../../../src/engine/archive/signing-keys.ts';
 import { IntervalSet } from '../../../../src/engine/protect/intervals.ts';
 import { tempDir } from '../../../fixtures/temp.ts';
+import { ageKey, signingKey } from '../keys.ts';
 import { MiB, type Sample, sample, write } from '../samples.ts';
 import { failure, readAll, send } from './round-trip.ts';
 import { type Registry, startRegistry } from './servers.ts';
@@ -43,6 +49,24 @@ test('what is sent to a registry is read again, by its tag and by its digest', a
 test('what is there already is not sent again', async () => {
   const again = await send(five, named('golden:2'));
   assert.is(again.present, again.segments);
+});
+
+test('what was encrypted and signed is so in a registry, and in what skopeo copies from it', async () => {
+  const [key, signer] = [ageKey(folder, 'key.txt'), signingKey(folder, 'signer')];
+  const bundle = await encryptTo([key.recipient], Buffer.from('who I am'));
+  const sink = await RegistrySink.create(parseReference(named('secret:1')), { plainHttp });
+  const written = await write(five, sink, { recipients: [key.recipient], signer: await readSigner(signer.file), bundle });
+  const copy = join(folder, 'secret.tar');
+  const source = `docker://${registry.host}/secret:1`;
+  execFileSync('skopeo', ['copy', '-q', '--insecure-policy', '--src-tls-verify=false', source, `oci-archive:${copy}`]);
+  const access = { plainHttp, identities: [key.file], trust: [signer.publicFile], requireSigned: true };
+  for (const name of [named('secret:1'), copy]) {
+    const archive = await openArchive(name, access);
+    assert.equal(archive.signature, { state: 'trusted', key: written.signedBy });
+    assert.is(Buffer.from((await archive.bundle()) as Uint8Array).toString(), 'who I am');
+    await checkArchive(archive);
+    await archive.close();
+  }
 });
 
 test('an archive with many manifests', async () => {
