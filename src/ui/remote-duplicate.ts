@@ -1,7 +1,7 @@
 /** What `clone` and `restore` ask of a doppel on another computer. */
 import { hostname } from 'node:os';
 import type { CaptureRequest } from '../engine/duplicate/capture-plan.ts';
-import type { ReceiveRequest } from '../engine/duplicate/remote/protocol.ts';
+import type { ReceiveRequest, RemoteIdentity } from '../engine/duplicate/remote/protocol.ts';
 import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts';
 import { UsageError } from '../engine/errors.ts';
 
@@ -17,14 +17,15 @@ export function captureRequest(request: CopyRequest): CaptureRequest {
 /** What goes over, of the target. @throws UsageError, ProfileError */
 export async function receiveRequest(
   path: string,
-  { source, unused, exact, verify, delta = false, grow = [] }: CopyRequest,
+  request: CopyRequest,
   { identity, expect, create }: TargetRequest,
 ): Promise<Omit<ReceiveRequest, 'protocol'>> {
+  const { source, unused, exact, verify, delta = false, grow = [] } = request;
   return {
     source: `${hostname()}:${source}`,
     target: path,
     ...(create === undefined ? {} : { create: create.size }),
-    identity: await remoteIdentity(identity),
+    identity: await remoteIdentity(identity, request),
     expect: expect.map(({ key, value }) => `${key}=${value}`),
     unused,
     exact,
@@ -34,9 +35,21 @@ export async function receiveRequest(
   };
 }
 
-async function remoteIdentity({ choice, file, profiles, replaceProfile }: TargetRequest['identity']) {
-  if (choice === 'source') throw notThere('--as source', 'Name its profile: --as FILE.yaml.');
-  if (choice !== 'file' || file === undefined) return { choice: choice as 'target' | 'none', replaceProfile };
+async function remoteIdentity(
+  { choice, file, profiles, replaceProfile }: TargetRequest['identity'],
+  request: CopyRequest,
+): Promise<RemoteIdentity> {
+  if (choice === 'source') {
+    const [{ withSource }, { sourceWithoutProfile }] = await Promise.all([
+      import('../engine/duplicate/source.ts'),
+      import('../engine/duplicate/identity.ts'),
+    ]);
+    const bundle = await withSource(request, (source) => source.profile(), { lookInside: false });
+    // The other side would wait for it in what has not been sent.
+    if (bundle === undefined) throw sourceWithoutProfile(request.source);
+    return { choice, replaceProfile, bundle };
+  }
+  if (choice !== 'file' || file === undefined) return { choice, replaceProfile };
   const { loadProfile } = await import('../engine/profile/load.ts');
   const { resolved, source, readSecrets } = await loadProfile(file, { searchPath: profiles });
   return { choice, replaceProfile, profile: { resolved, source, secrets: await readSecrets() } };

@@ -83,6 +83,16 @@ test('a profile that is a file here goes over with its secrets, and makes the re
   assert.match((await doppelOk('profile', 'show', target)).stdout, 'web-07');
 });
 
+test('a machine with a profile goes over as itself, its profile with it', async () => {
+  const [own, target] = [join(folder, 'own.img'), blank('moved.img')];
+  await doppelOk('clone', source, blank('own.img'), '--yes', '--as', profileFile(folder));
+  await doppelOk('clone', own, ...over(target, '--yes', '--as', 'source'));
+  const shown = await Promise.all([own, target].map((image) => doppelOk('profile', 'show', image, '--json')));
+  const ids = shown.map(({ stdout }) => JSON.parse(stdout).bundle?.targetId ?? JSON.parse(stdout));
+  assert.equal(ids[1], ids[0]);
+  assert.is(textOf(target, parts.root, '/etc/hostname'), 'web-07\n');
+});
+
 test('a capture through a pipe of ssh is restored on the other side', async () => {
   const target = blank('piped.img');
   const there = `${sshd.ssh} -p ${sshd.port} root@127.0.0.1 ${remoteCommand} restore - ${target} --as none --yes`;
@@ -200,7 +210,7 @@ test('what cannot be is refused with the reason, and nothing is written', async 
     ['REMOTE_NOISE', 7, ...by({ command: 'echo hello;' }, target, '--as', 'none')],
     ['SSH_FAILED', 7, ...by({ ssh: 'ssh -F none -o BatchMode=yes' }, target, '--as', 'none')],
     ['SSH_FAILED', 7, ...by({ ssh: '/no/such/ssh' }, target, '--as', 'none')],
-    ['NOT_BY_SSH', 2, ...over(target, '--as', 'source')],
+    ['SOURCE_WITHOUT_PROFILE', 4, ...over(target, '--as', 'source')],
     ['NOT_BY_SSH', 2, ...over(target, '--as', 'none', '--new-guids')],
     ['ONE_SSH_TARGET', 2, ...over(target, '--to', 'other.img')],
     ['BAD_SSH_TARGET', 2, 'ssh://nothing'],

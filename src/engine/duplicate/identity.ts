@@ -14,6 +14,8 @@ export interface IdentityRequest {
   readonly file?: string;
   /** What it says, where it was read elsewhere. */
   readonly loaded?: ProfileContent;
+  /** The source's own, where it was read elsewhere. */
+  readonly sourceBundle?: Bundle;
   /** Directories to find bases in. */
   readonly profiles: readonly string[];
   /** An existing profile of the target may be replaced. */
@@ -43,13 +45,9 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
     case 'target':
       return { bundle: targetIdentity(facts) };
     case 'source': {
-      const bundle = await facts.sourceProfile();
+      const bundle = request.sourceBundle ?? (await facts.sourceProfile());
       if (bundle === undefined) {
-        throw new CloneRefusedError(
-          'SOURCE_WITHOUT_PROFILE',
-          `--as source: the source ${facts.source.name} carries no profile`,
-          'Name a profile instead (--as FILE.yaml), or make a plain copy (--as none). An archive has the profile of its source when it was captured with --profile-to.',
-        );
+        throw sourceWithoutProfile(facts.source.name);
       }
       return replaceUnlessSame(request, facts, bundle);
     }
@@ -73,6 +71,14 @@ export async function chooseIdentity(request: IdentityRequest, facts: IdentityFa
       return replaceUnlessSame(request, facts, bundle);
     }
   }
+}
+
+export function sourceWithoutProfile(source: string): CloneRefusedError {
+  return new CloneRefusedError(
+    'SOURCE_WITHOUT_PROFILE',
+    `--as source: the source ${source} carries no profile`,
+    'Name a profile instead (--as FILE.yaml), or make a plain copy (--as none). An archive has the profile of its source when it was captured with --profile-to.',
+  );
 }
 
 async function loadRequested({ file, profiles }: IdentityRequest): Promise<ProfileContent> {

@@ -6,8 +6,8 @@ import { z } from 'zod';
 import type { ExitCode } from '../../errors.ts';
 import type { EngineEvent, TargetState } from '../../events.ts';
 import { bundleSchema } from '../../profile/bundle-schema.ts';
-import type { ResolvedProfile } from '../../profile/model.ts';
-import { unusedModes } from '../plan.ts';
+import type { Bundle, ResolvedProfile } from '../../profile/model.ts';
+import { type IdentityChoice, unusedModes } from '../plan.ts';
 
 /** Raised with every change that an older doppel would not understand. */
 export const PROTOCOL = 1;
@@ -34,13 +34,15 @@ export interface ReceiveRequest {
 
 /** Whose identity the target gets; a profile goes over with all that it refers to. */
 export interface RemoteIdentity {
-  readonly choice: 'target' | 'file' | 'none';
+  readonly choice: IdentityChoice;
   readonly replaceProfile: boolean;
   readonly profile?: {
     readonly resolved: ResolvedProfile;
     readonly source: { readonly file: string; readonly text: string };
     readonly secrets: Readonly<Record<string, string>>;
   };
+  /** The source's, for `source`. */
+  readonly bundle?: Bundle;
 }
 
 export type Message =
@@ -83,7 +85,7 @@ const request = z.object({
   target: z.string().min(1),
   create: z.int().min(0).exactOptional(),
   identity: z.object({
-    choice: z.enum(['target', 'file', 'none']),
+    choice: z.enum(['target', 'source', 'file', 'none']),
     replaceProfile: no,
     profile: z
       .object({
@@ -92,6 +94,7 @@ const request = z.object({
         secrets: z.record(z.string(), z.string()),
       })
       .exactOptional(),
+    bundle: (bundleSchema as unknown as z.ZodType<Bundle>).exactOptional(),
   }),
   expect: z.array(z.string()),
   unused: z.enum(unusedModes),

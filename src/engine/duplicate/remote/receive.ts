@@ -51,8 +51,8 @@ function requestOf({ target, create, expect, identity, ...rest }: ReceiveRequest
   };
 }
 
-function identityOf({ choice, replaceProfile, profile }: ReceiveRequest['identity']): IdentityRequest {
-  const common = { choice, replaceProfile, profiles: [] };
+function identityOf({ choice, replaceProfile, profile, bundle }: ReceiveRequest['identity']): IdentityRequest {
+  const common = { choice, replaceProfile, profiles: [], ...(bundle === undefined ? {} : { sourceBundle: bundle }) };
   if (profile === undefined) return common;
   const { secrets, ...content } = profile;
   return { ...common, file: content.source.file, loaded: { ...content, readSecrets: async () => secrets } };
