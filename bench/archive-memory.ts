@@ -2,7 +2,7 @@
  * How long archives of very large disks take, and how much memory: 1 TiB with a little data in every cell, the same with a million
  * ranges side by side, and a fragmented ext4 of 1 TiB with millions of used ranges. The images are sparse. Needs root.
  *
- *   node scripts/build.mjs && node --import tsx bench/archive-memory.ts [--dir DIR] [--only cells,ranges,ext4] [--keep]
+ *   npm run bench:archive-memory -- [--dir DIR] [--only cells,ranges,ext4] [--keep]
  *
  * With --keep the images stay in DIR and are used again by the next run. Memory is the peak of the largest process of a command.
  */

@@ -61,6 +61,8 @@ const forBench = {
   'qemu-img': ['qemu-utils', 'qemu-img'],
   'partclone.ext4': ['partclone', 'partclone'],
   rsync: ['rsync', 'rsync'],
+  casync: ['casync', 'casync'],
+  zstd: ['zstd', 'zstd'],
   '/usr/bin/time': ['time', 'time'],
   mmdebstrap: ['mmdebstrap', 'mmdebstrap'],
 };

@@ -8,7 +8,7 @@ import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveCorruptError, ArchiveIncompleteError, NotAnArchiveError } from './errors.ts';
 import type { ArchiveKeys } from './keys.ts';
-import type { ArchiveLayout } from './layout.ts';
+import { type ArchiveLayout, largestFrame } from './layout.ts';
 import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
 import { type Segment, SegmentTable } from './segment-table.ts';
 import { checkSignature, type Signature } from './signature.ts';
@@ -118,7 +118,7 @@ export class Archive implements OpenArchive {
 
   async content(cell: Cell, room?: Uint8Array): Promise<Uint8Array> {
     const segment = this.segment(cell);
-    const frameRoom = this.#frameRooms.pop() ?? new Uint8Array(2 * this.layout.segmentSize);
+    const frameRoom = this.#frameRooms.pop() ?? new Uint8Array(largestFrame(this.layout.segmentSize));
     try {
       const blob = await this.#source.blob(segment, frameRoom);
       return await contentOf(this.name, blob, cell, segment, { ...this.#options, salt: this.layout.salt, room });
@@ -244,6 +244,8 @@ function segmentsOf(
         throw new ArchiveCorruptError(archive, place, `for ${cell.image} at byte ${cell.offset} is missing`);
       if (descriptor.mediaType !== mediaType)
         throw new ArchiveCorruptError(archive, place, `has the media type ${descriptor.mediaType}`);
+      if (descriptor.size > largestFrame(segmentSize))
+        throw new ArchiveCorruptError(archive, place, `has ${descriptor.size} bytes, more than any segment of it has`);
       segments.add(cell.offset, segmentFor(archive, place, cell, descriptor));
     }
     found.set(image.name, segments);

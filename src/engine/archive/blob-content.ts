@@ -5,7 +5,7 @@ import { contentDigest } from './content-digest.ts';
 import { ArchiveCorruptError, ArchiveEncryptedError, ArchiveVersionError, WrongIdentityError } from './errors.ts';
 import { FrameError, readFrame } from './frame.ts';
 import type { ArchiveKeys } from './keys.ts';
-import { type ArchiveLayout, decodeLayout, LayoutError, LayoutVersionError } from './layout.ts';
+import { type ArchiveLayout, decodeLayout, LARGEST_LAYOUT, LayoutError, LayoutVersionError } from './layout.ts';
 import { blobPath, sha256 } from './oci.ts';
 import type { Segment } from './segment-table.ts';
 import type { Zstd } from './zstd.ts';
@@ -21,9 +21,6 @@ interface ContentOptions extends ReadOptions {
   /** Where the content goes, if it is given. */
   readonly room?: Uint8Array | undefined;
 }
-
-/** Bytes of the content of a layout. */
-const LARGEST_LAYOUT = 256 << 20;
 
 /** @throws ArchiveCorruptError, ArchiveVersionError, ArchiveEncryptedError, WrongIdentityError */
 export async function readLayout(

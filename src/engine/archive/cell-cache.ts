@@ -69,15 +69,21 @@ export class CellCache {
   }
 
   #hold(offset: number): Held {
-    const held = this.#held.get(offset) ?? this.#fetch(offset);
+    const found = this.#held.get(offset);
+    if (found === undefined) this.#makeRoom();
+    const held = found ?? this.#fetch(offset);
     this.#held.delete(offset);
     this.#held.set(offset, held);
+    return held;
+  }
+
+  /** For one more. */
+  #makeRoom(): void {
     const most = Math.max(2, Math.floor(KEPT / this.#archive.layout.segmentSize));
     for (const [old, oldest] of this.#held) {
-      if (this.#held.size <= most) break;
+      if (this.#held.size < most) break;
       if (old !== 0 || !this.#keepFirst) this.#drop(old, oldest);
     }
-    return held;
   }
 
   #fetch(offset: number): Held {

@@ -13,7 +13,8 @@ export interface CheckedArchive {
   readonly stored: number;
 }
 
-const LANES = 3;
+/** Bytes of content that the lanes hold. */
+const IN_FLIGHT = 24 << 20;
 
 /** @throws ArchiveCorruptError with the place, ArchiveIoError, the signal's reason */
 export async function checkArchive(
@@ -37,7 +38,7 @@ export async function checkArchive(
       onEvent({ type: 'progress', phase: 'check', done: data, total });
     }
   };
-  await allSettled(Array.from({ length: LANES }, lane));
+  await allSettled(Array.from({ length: Math.max(1, Math.floor(IN_FLIGHT / segmentSize)) }, lane));
   await archive.encryptedBundle();
   return { digest: archive.digest, segments, data, stored };
 }

@@ -1,10 +1,11 @@
 /** An OCI image layout in a directory. */
-import { type FileHandle, link, lstat, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RefusedError } from '../errors.ts';
 import { SystemCallError, syncFileSystem, tryLock } from '../native/libc.ts';
 import { ArchiveBusyError, ArchiveCorruptError, ArchiveExistsError, ArchiveIoError } from './errors.ts';
-import { blobPath, type Descriptor, layoutFile } from './oci.ts';
+import { blobPath, type Descriptor, LARGEST_DOCUMENT, layoutFile } from './oci.ts';
 import { readInto, roomFor } from './read-into.ts';
 import type { BlobSink, BlobSource } from './store.ts';
 import { checkDigest, checkSize } from './verified.ts';
@@ -22,25 +23,21 @@ export class DirectorySource implements BlobSource {
   }
 
   document(path: string): Promise<Uint8Array> {
-    return readFile(join(this.name, path)).catch((error: unknown) => {
-      throw this.#failed(path, error);
+    return this.#reading(path, async (file, size) => {
+      if (size > LARGEST_DOCUMENT) throw new ArchiveCorruptError(this.name, path, `has ${size} bytes, more than it can have`);
+      const bytes = new Uint8Array(size);
+      return bytes.subarray(0, await readInto(file, bytes, 0));
     });
   }
 
   async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, room?: Uint8Array): Promise<Uint8Array> {
-    const path = blobPath(descriptor.digest);
-    const file = await this.#opened(path);
-    try {
-      checkSize(this.name, descriptor, (await file.stat()).size);
-      const bytes = roomFor(descriptor.size, room);
+    return this.#reading(blobPath(descriptor.digest), async (file, size) => {
+      checkSize(this.name, descriptor, size);
+      const bytes = roomFor(size, room);
       checkSize(this.name, descriptor, await readInto(file, bytes, 0));
       checkDigest(this.name, descriptor.digest, bytes);
       return bytes;
-    } catch (error) {
-      throw this.#failed(path, error);
-    } finally {
-      await file.close();
-    }
+    });
   }
 
   fileOf(digest: string): string {
@@ -49,10 +46,20 @@ export class DirectorySource implements BlobSource {
 
   async close(): Promise<void> {}
 
-  async #opened(path: string): Promise<FileHandle> {
-    return open(join(this.name, path)).catch((error: unknown) => {
+  async #reading<T>(path: string, action: (file: FileHandle, size: number) => Promise<T>): Promise<T> {
+    try {
+      // Opening a pipe that nobody writes to would wait for ever.
+      const file = await open(join(this.name, path), constants.O_RDONLY | constants.O_NONBLOCK);
+      try {
+        const stats = await file.stat();
+        if (!stats.isFile()) throw new ArchiveCorruptError(this.name, path, 'is no file');
+        return await action(file, stats.size);
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
       throw this.#failed(path, error);
-    });
+    }
   }
 
   #failed(path: string, error: unknown): unknown {

@@ -153,6 +153,18 @@ export class UnknownContentError extends RefusedError {
   }
 }
 
+/** More ranges than anybody would want to read back. */
+export class LayoutTooLargeError extends RefusedError {
+  constructor(bytes: number, images: readonly { readonly data: { readonly count: number } }[]) {
+    const ranges = images.reduce((sum, { data }) => sum + data.count, 0);
+    super(`the disk is too fragmented for an archive: its ${ranges} ranges of data take ${bytes} bytes to write down`, {
+      code: 'LAYOUT_TOO_LARGE',
+      todo: 'Capture it with --exact, which takes the space between them, too; or its parts one by one.',
+      data: { ranges, bytes },
+    });
+  }
+}
+
 /** The place where an archive is kept, or goes to, fails. */
 export class ArchiveIoError extends IoError {
   constructor(archive: string, action: string, cause: unknown) {

@@ -1,10 +1,19 @@
 /** The layout of an archive: its images, which bytes of them are data, and what they are. See docs/archive.md. */
 import { z } from 'zod';
 import type { IntervalSet } from '../protect/intervals.ts';
+import { LayoutTooLargeError } from './errors.ts';
 import { decodeRanges, encodeRanges, RangeSetError } from './range-set.ts';
 
 /** Bytes. */
 export const segmentSizes = { smallest: 1 << 20, usual: 8 << 20, largest: 64 << 20 } as const;
+
+/** Bytes of a layout's content. */
+export const LARGEST_LAYOUT = 64 << 20;
+
+/** Bytes of the frame of so much content, however badly it compresses; also when it is encrypted, and for many. */
+export function largestFrame(content: number): number {
+  return content + (content >> 7) + 65_536;
+}
 
 export interface ArchivedImage {
   readonly name: string;
@@ -42,7 +51,7 @@ export class LayoutVersionError extends Error {
 const VERSION = 1;
 const NEWLINE = 0x0a;
 /** Bytes of the document. */
-const LONGEST_DOCUMENT = 64 << 20;
+const LONGEST_DOCUMENT = 4 << 20;
 
 const count = z.int().min(0);
 const setSchema = z.strictObject({ ranges: count, length: count });
@@ -69,7 +78,7 @@ const documentSchema = z.strictObject({
   machine: z.unknown(),
 });
 
-/** @throws RangeError for data that does not stand on multiples of 512 bytes */
+/** @throws LayoutTooLargeError; RangeError for data that does not stand on multiples of 512 bytes */
 export function encodeLayout({ segmentSize, salt, images, machine }: ArchiveLayout): Uint8Array {
   const sets: Uint8Array[] = [];
   const announced = (set: IntervalSet): z.infer<typeof setSchema> => {
@@ -90,7 +99,10 @@ export function encodeLayout({ segmentSize, salt, images, machine }: ArchiveLayo
     })),
     machine,
   };
-  return Buffer.concat([Buffer.from(`${JSON.stringify(document)}\n`), ...sets]);
+  const text = Buffer.from(`${JSON.stringify(document)}\n`);
+  const length = sets.reduce((sum, set) => sum + set.length, text.length);
+  if (text.length > LONGEST_DOCUMENT || length > LARGEST_LAYOUT) throw new LayoutTooLargeError(length, images);
+  return Buffer.concat([text, ...sets]);
 }
 
 /** @throws LayoutError, LayoutVersionError */

@@ -8,7 +8,7 @@ import { contentOf, readBundle, readLayout } from './blob-content.ts';
 import { type Cell, cellsOfAll, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, HeldChangedError, NotAnArchiveError } from './errors.ts';
-import type { ArchiveLayout } from './layout.ts';
+import { type ArchiveLayout, largestFrame } from './layout.ts';
 import {
   blobPath,
   checkLayoutFile,
@@ -26,9 +26,9 @@ import { type TarEntry, tarEntries } from './tar-entries.ts';
 import { checkDigest, checkSize, LARGEST_BLOB } from './verified.ts';
 
 /** Bytes of frames that came by and may still be asked for: the lanes of a copier are not quite in step. */
-const KEPT = 128 << 20;
+const KEPT = 64 << 20;
 /** As long as fewer bytes wait, the next frame is fetched while the last is worked on. */
-const AHEAD = 32 << 20;
+const AHEAD = 16 << 20;
 
 /** What the one who sends was told that need not be sent. */
 interface Held {
@@ -226,7 +226,7 @@ export class PipedArchive implements OpenArchive {
         place,
         `is of ${image} at byte ${offset} where ${cell.image} at byte ${cell.offset} comes`,
       );
-    const frame = await checkedBytes(this.name, this.#bytes, entry, LARGEST_BLOB);
+    const frame = await checkedBytes(this.name, this.#bytes, entry, largestFrame(this.layout.segmentSize));
     const segment = { digest: digestIn(entry) ?? '', size: frame.length, content };
     this.#segments.get(cell.image)?.add(cell.offset, segment);
     this.#kept.set(keyOf(cell), { segment, frame });

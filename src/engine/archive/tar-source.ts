@@ -3,7 +3,7 @@ import { readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { BlobPlaces, type Place } from './blob-places.ts';
 import { ArchiveCorruptError, ArchiveIoError } from './errors.ts';
-import { blobPath, type Descriptor } from './oci.ts';
+import { blobPath, type Descriptor, LARGEST_DOCUMENT } from './oci.ts';
 import { readInto, roomFor } from './read-into.ts';
 import type { BlobSource } from './store.ts';
 import { type TarBytes, tarEntries } from './tar-entries.ts';
@@ -51,14 +51,14 @@ export class TarSource implements BlobSource {
   }
 
   async document(path: string): Promise<Uint8Array> {
-    return this.#read(path, this.#place(path));
+    return this.#read(path, this.#place(path), LARGEST_DOCUMENT);
   }
 
   async blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, room?: Uint8Array): Promise<Uint8Array> {
     const path = blobPath(descriptor.digest);
     const place = this.#place(path);
     checkSize(this.name, descriptor, place.size);
-    const bytes = await this.#read(path, place, room);
+    const bytes = await this.#read(path, place, LARGEST_BLOB, room);
     checkDigest(this.name, descriptor.digest, bytes);
     return bytes;
   }
@@ -74,8 +74,8 @@ export class TarSource implements BlobSource {
     return place;
   }
 
-  async #read(path: string, { offset, size }: Place, room?: Uint8Array): Promise<Uint8Array> {
-    if (size > LARGEST_BLOB) throw new ArchiveCorruptError(this.name, path, `has ${size} bytes, more than any blob has`);
+  async #read(path: string, { offset, size }: Place, most: number, room?: Uint8Array): Promise<Uint8Array> {
+    if (size > most) throw new ArchiveCorruptError(this.name, path, `has ${size} bytes, more than it can have`);
     const bytes = roomFor(size, room);
     const found = await readInto(this.#file, bytes, offset).catch((error: unknown) => {
       throw new ArchiveIoError(this.name, `reading ${path} of`, error);

@@ -1,9 +1,10 @@
 /** A blob is what its descriptor says, or nobody gets to see it. */
 import { ArchiveCorruptError } from './errors.ts';
+import { largestFrame, segmentSizes } from './layout.ts';
 import { blobPath, type Descriptor, sha256 } from './oci.ts';
 
-/** Of what comes from a file whose size says nothing. */
-export const LARGEST_BLOB = 512 << 20;
+/** Bytes: a segment of the largest size, or a layout, that cannot be compressed. */
+export const LARGEST_BLOB = largestFrame(segmentSizes.largest);
 
 /** To be asked before anything is allocated. @throws ArchiveCorruptError */
 export function checkSize(archive: string, { digest, size }: Pick<Descriptor, 'digest' | 'size'>, found: number): void {

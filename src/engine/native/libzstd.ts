@@ -31,7 +31,7 @@ export class LibzstdError extends Error {}
 export class Libzstd {
   readonly version: string;
   readonly #functions: Functions;
-  readonly #compressors: { readonly context: Pointer; room: Uint8Array }[] = [];
+  readonly #compressors: Pointer[] = [];
   readonly #decompressors: Pointer[] = [];
 
   private constructor(functions: Functions) {
@@ -56,9 +56,9 @@ export class Libzstd {
   /** One frame with the content size and a checksum. @throws LibzstdError */
   async compress(content: Uint8Array, level: number): Promise<Uint8Array> {
     const bound = Number(this.#functions.ZSTD_compressBound(content.length));
-    const compressor = this.#compressors.pop() ?? { context: this.#functions.ZSTD_createCCtx(), room: new Uint8Array(0) };
-    if (compressor.room.length < bound) compressor.room = new Uint8Array(bound);
-    const { context, room } = compressor;
+    const context = this.#compressors.pop() ?? this.#functions.ZSTD_createCCtx();
+    // Pages that nobody writes to take no memory.
+    const room = new Uint8Array(bound);
     try {
       const set = (parameter: number, value: number) => this.#functions.ZSTD_CCtx_setParameter(context, parameter, value);
       for (const [parameter, value] of [
@@ -68,9 +68,9 @@ export class Libzstd {
       ] as const)
         this.#checked(set(parameter, value));
       const size = await this.#call('ZSTD_compress2', context, room, room.length, content, content.length);
-      return room.slice(0, size);
+      return room.subarray(0, size);
     } finally {
-      this.#compressors.push(compressor);
+      this.#compressors.push(context);
     }
   }
 

@@ -60,7 +60,8 @@ function nameOf(bytes: Uint8Array): { readonly digest: string; readonly size: nu
   return { digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}`, size: bytes.length };
 }
 
-function store(archive: string, bytes: Uint8Array): ReturnType<typeof nameOf> {
+/** A blob, and how a descriptor names it. */
+export function store(archive: string, bytes: Uint8Array): ReturnType<typeof nameOf> {
   const name = nameOf(bytes);
   writeFileSync(blobIn(archive, name.digest), bytes);
   return name;
