@@ -6,10 +6,11 @@ import type { ArchiveAccess } from './access.ts';
 import { contentOf, readBundle, readLayout } from './blob-content.ts';
 import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
-import { ArchiveCorruptError, ArchiveIncompleteError, NotAnArchiveError } from './errors.ts';
+import { ArchiveCorruptError } from './errors.ts';
 import type { ArchiveKeys } from './keys.ts';
 import { type ArchiveLayout, largestFrame } from './layout.ts';
-import { annotations, blobPath, type Descriptor, DocumentError, mediaTypes, parseIndex, parseManifest } from './oci.ts';
+import { readManifests, topOf } from './manifests.ts';
+import { annotations, blobPath, type Descriptor, mediaTypes } from './oci.ts';
 import { type Segment, SegmentTable } from './segment-table.ts';
 import { checkSignature, type Signature } from './signature.ts';
 import type { BlobSource } from './store.ts';
@@ -99,13 +100,13 @@ export class Archive implements OpenArchive {
     const top = await topOf(source);
     const bytes = await source.blob(top);
     const signature = checkSignature(name, bytes, options.keys.trust);
-    const [first, ...others] = await layersOf(source, top, bytes);
-    const { mediaType, digest } = first as Descriptor;
-    const layout = await readLayout(name, digest, await source.blob(first as Descriptor), options);
+    const manifests = await readManifests(source, top, bytes);
+    const { mediaType, digest } = manifests.layout;
+    const layout = await readLayout(name, digest, await source.blob(manifests.layout), options);
     if (mediaType !== (layout.salt === undefined ? mediaTypes.layout : mediaTypes.encryptedLayout))
       throw new ArchiveCorruptError(name, blobPath(digest), `has the media type ${mediaType}`);
-    const bundle = others[0]?.mediaType === mediaTypes.bundle ? others.shift() : undefined;
-    const segments = segmentsOf(name, layout, others);
+    const segments = await segmentsOf(name, layout, manifests.segments);
+    const { bundle } = manifests;
     return new Archive(source, options, { digest: top.digest, signature, layout, layoutDigest: digest, bundle, segments });
   }
 
@@ -169,77 +170,20 @@ export class Archive implements OpenArchive {
   }
 }
 
-/** @throws NotAnArchiveError, ArchiveCorruptError, ArchiveIoError */
-async function topOf(source: BlobSource): Promise<Descriptor> {
-  const { manifests } = document(source.name, 'index.json', await source.document('index.json'), parseIndex);
-  const [top] = manifests;
-  if (top === undefined || manifests.length > 1) throw severalImages(source.name, manifests);
-  return top;
-}
-
-function severalImages(archive: string, manifests: readonly Descriptor[]): NotAnArchiveError {
-  const shown = manifests.slice(0, 5).map((each) => each.annotations?.[annotations.tag] ?? each.digest.slice(0, 19));
-  const more = manifests.length > shown.length ? ', …' : '';
-  return new NotAnArchiveError(
-    archive,
-    `it holds ${manifests.length} images (${shown.join(', ')}${more}), and an archive is one`,
-    `Take one out: skopeo copy --all oci:${archive}:${shown[0] ?? 'TAG'} oci:NEW-DIRECTORY.`,
-  );
-}
-
-/** Of all manifests, the layout once, before everything else; `bytes` are those of the top. */
-async function layersOf(source: BlobSource, top: Descriptor, bytes: Uint8Array): Promise<Descriptor[]> {
-  const isIndex = top.mediaType === mediaTypes.index;
-  const manifests = isIndex ? document(source.name, blobPath(top.digest), bytes, parseIndex).manifests : [top];
-  const layers: Descriptor[] = [];
-  let total = manifests.length;
-  for (const [number, descriptor] of manifests.entries()) {
-    const place = blobPath(descriptor.digest);
-    const manifest = document(source.name, place, isIndex ? await source.blob(descriptor) : bytes, parseManifest);
-    const [layout, ...others] = manifest.layers;
-    const [, part, of] = /^([1-9]\d*)\/([1-9]\d*)$/.exec(manifest.annotations?.[annotations.part] ?? '') ?? [];
-    if (!isLayout(layout) || part === undefined)
-      throw new NotAnArchiveError(source.name, 'it holds something else than a machine');
-    total = Number(of);
-    if (total === manifests.length && Number(part) !== number + 1)
-      throw new ArchiveCorruptError(source.name, place, `is part ${part} of ${of} and stands in place ${number + 1}`);
-    if (number === 0) layers.push(layout);
-    else if (layout.digest !== layers[0]?.digest)
-      throw new ArchiveCorruptError(source.name, place, 'has another layout than the first');
-    layers.push(...others);
-  }
-  if (total !== manifests.length) throw new ArchiveIncompleteError(source.name, manifests.length, total);
-  return layers;
-}
-
-function isLayout(layer: Descriptor | undefined): layer is Descriptor {
-  return layer?.mediaType === mediaTypes.layout || layer?.mediaType === mediaTypes.encryptedLayout;
-}
-
-/** @throws ArchiveCorruptError */
-export function document<T>(archive: string, place: string, bytes: Uint8Array, parse: (bytes: Uint8Array) => T): T {
-  try {
-    return parse(bytes);
-  } catch (error) {
-    if (error instanceof DocumentError) throw new ArchiveCorruptError(archive, place, error.message, error);
-    throw error;
-  }
-}
-
 /** Every cell with data has its segment, in the order of the cells, and nothing else is there. @throws ArchiveCorruptError */
-function segmentsOf(
+async function segmentsOf(
   archive: string,
   { images, segmentSize, salt }: ArchiveLayout,
-  layers: readonly Descriptor[],
-): ReadonlyMap<string, SegmentTable> {
+  layers: AsyncIterator<Descriptor, void, void>,
+): Promise<ReadonlyMap<string, SegmentTable>> {
   const mediaType = salt === undefined ? mediaTypes.segment : mediaTypes.encryptedSegment;
   const found = new Map<string, SegmentTable>();
-  let next = 0;
+  let number = 0;
   for (const image of images) {
     const segments = new SegmentTable();
     for (const cell of cellsOf(image, segmentSize)) {
-      const descriptor = layers[next++];
-      const place = `its segment ${next}`;
+      const descriptor = (await layers.next()).value;
+      const place = `its segment ${++number}`;
       if (descriptor === undefined)
         throw new ArchiveCorruptError(archive, place, `for ${cell.image} at byte ${cell.offset} is missing`);
       if (descriptor.mediaType !== mediaType)
@@ -250,7 +194,8 @@ function segmentsOf(
     }
     found.set(image.name, segments);
   }
-  if (next < layers.length) throw new ArchiveCorruptError(archive, `its segment ${next + 1}`, 'belongs to no cell');
+  if ((await layers.next()).done !== true)
+    throw new ArchiveCorruptError(archive, `its segment ${number + 1}`, 'belongs to no cell');
   return found;
 }
 

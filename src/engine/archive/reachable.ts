@@ -3,8 +3,8 @@
  * image manifests, version 2, schema 2.
  */
 import { z } from 'zod';
-import { document } from './archive.ts';
 import { UnknownContentError } from './errors.ts';
+import { document } from './manifests.ts';
 import { blobPath, mediaTypes, parse } from './oci.ts';
 import type { BlobSource } from './store.ts';
 
