@@ -157,9 +157,8 @@ async function sinkFor(archive: string, { plainHttp = false }: ArchiveAccess, ru
     import('../engine/archive/tar-sink.ts'),
   ]);
   if (archive === '-') {
-    // Whoever stops reading does not have the archive: that is no quiet end, as it is of a text.
-    process.stdout.removeAllListeners('error');
-    return TarSink.toStream('standard output', process.stdout);
+    const { writtenDescriptor } = await import('../engine/archive/written-back.ts');
+    return TarSink.toStream('standard output', writtenDescriptor(1));
   }
   return archive.endsWith('.tar') ? TarSink.toFile(archive) : DirectorySink.create(archive);
 }

@@ -1,6 +1,7 @@
 /** What `capture` prints when it is done. */
 import type { CaptureResult } from '../engine/duplicate/capture.ts';
 import type { CapturePlan } from '../engine/duplicate/capture-plan.ts';
+import type { ByteRange } from '../engine/image/contract.ts';
 import { optional } from './disk-view.ts';
 import { formatBytes, formatDuration, formatRate, printable } from './format.ts';
 import { style } from './style.ts';
@@ -19,14 +20,9 @@ const columns = [
 
 export function captureText(archive: string, base: string | undefined, { plan, ...result }: Captured): string {
   const { source, sourceSystem, parts } = plan;
-  const lost = result.unreadable.reduce((sum, { length }) => sum + length, 0);
   return [
     `${archive === '-' ? 'The archive' : archive} holds ${sourceSystem?.hostname ?? source.path}.\n`,
-    ...(lost === 0
-      ? []
-      : [
-          `${style(['red', 'bold'], `It is NOT whole: ${formatBytes(lost)} of ${source.path} could not be read and are zeros in it.`)}\n`,
-        ]),
+    lostText(source.path, result.unreadable),
     table(
       columns,
       parts.map((part) => [
@@ -64,6 +60,13 @@ export function captureText(archive: string, base: string | undefined, { plan, .
     ]),
     ...plan.notes.map((note) => `Note: ${note}\n`),
   ].join('\n');
+}
+
+/** Empty when nothing was lost. */
+export function lostText(source: string, unreadable: readonly ByteRange[]): string {
+  const lost = unreadable.reduce((sum, { length }) => sum + length, 0);
+  if (lost === 0) return '';
+  return `${style(['red', 'bold'], `It is NOT whole: ${formatBytes(lost)} of ${source} could not be read and are zeros in it.`)}\n`;
 }
 
 export function captureDocument(archive: string, base: string | undefined, { plan, ...result }: Captured): object {

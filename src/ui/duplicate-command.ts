@@ -5,6 +5,7 @@ import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts'
 import { ExitCode, UsageError } from '../engine/errors.ts';
 import { BaseCommand } from './base-command.ts';
 import { copyRequest, type ParsedFlags, targetRequests } from './clone-request.ts';
+import { interruption } from './signals.ts';
 import { setTargetState } from './target-state.ts';
 
 interface RunFlags extends ParsedFlags {
@@ -60,20 +61,25 @@ export abstract class DuplicateCommand extends BaseCommand {
   }
 
   async #duplicateBySsh(request: CopyRequest, target: string, flags: RunFlags): Promise<void> {
-    const [{ planCapture }, { RemoteTarget }, { SshConnection }, { Zstd }, remotely, { described }] = await Promise.all([
-      import('../engine/duplicate/capture-plan.ts'),
-      import('../engine/duplicate/remote/send.ts'),
-      import('../engine/duplicate/remote/ssh.ts'),
-      import('../engine/archive/zstd.ts'),
-      import('./remote-duplicate.ts'),
-      import('./capture-view.ts'),
-    ]);
+    const [{ planCapture }, { RemoteTarget }, { SshConnection }, { Zstd }, remotely, { described, lostText }] = await Promise.all(
+      [
+        import('../engine/duplicate/capture-plan.ts'),
+        import('../engine/duplicate/remote/send.ts'),
+        import('../engine/duplicate/remote/ssh.ts'),
+        import('../engine/archive/zstd.ts'),
+        import('./remote-duplicate.ts'),
+        import('./capture-view.ts'),
+      ],
+    );
     const where = parseSshTarget(target);
     const [wanted] = targetRequests(target, flags) as [TargetRequest];
     const here = remotely.captureRequest(request);
     const there = await remotely.receiveRequest(where.path, request, wanted);
     const connection = new SshConnection(where, { ssh: flags.ssh, remoteCommand: flags['remote-command'] });
+    const on = `On ${where.host}:\n`;
     try {
+      // Before anything moves on the screen: ssh may ask for a password there.
+      await RemoteTarget.greet(connection, interruption());
       const remote = await this.work(flags, async (run) => {
         const capture = await planCapture(here, run);
         for (const message of capture.warnings) run.onEvent({ type: 'warning', message });
@@ -83,17 +89,19 @@ export abstract class DuplicateCommand extends BaseCommand {
       const { document, text, facts } = remote.plan;
       setTargetState(target, 'untouched');
       if (flags['dry-run']) {
-        this.show(flags, { host: where.host, plan: document }, `${text}\nNothing was written.\n`);
+        this.show(flags, { host: where.host, plan: document }, `${on}${text}\nNothing was written.\n`);
         if (flags['detailed-exitcode']) this.exit(ExitCode.changesPending);
         return;
       }
-      if (this.showsPlan(flags)) process.stderr.write(`${text}\n`);
+      if (this.showsPlan(flags)) process.stderr.write(`${on}${text}\n`);
       await this.confirm(flags, { statement: `This overwrites ${where.path} on ${where.host}.`, facts });
       const result = await this.work(flags, ({ signal, onEvent }) =>
         remote.send({ signal, onEvent: (event) => onEvent(event.type === 'target' ? { ...event, name: target } : event) }),
       );
-      this.show(flags, { host: where.host, ...result.document }, result.text);
-      if (result.exitCode !== ExitCode.done) this.exit(result.exitCode);
+      const { document: done, text: told, exitCode, unreadable } = result;
+      this.show(flags, { host: where.host, ...done, unreadable }, `${lostText(request.source, unreadable)}${on}${told}`);
+      if (exitCode !== ExitCode.done) this.exit(exitCode);
+      if (unreadable.length > 0) this.exit(ExitCode.io);
     } finally {
       await connection.close();
     }

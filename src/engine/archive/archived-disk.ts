@@ -38,8 +38,7 @@ export class ArchivedDisk implements SourceImage {
     this.#archive = archive;
     this.#image = image;
     this.#range = range;
-    // The head of a disk without a table is asked for again, last of all.
-    this.#cells = new CellCache(archive, image, { keepFirst: !this.seekable });
+    this.#cells = new CellCache(archive, image);
   }
 
   async *extents(): AsyncGenerator<Extent, void, void> {

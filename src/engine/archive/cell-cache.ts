@@ -19,24 +19,19 @@ interface Held {
   dropped: boolean;
 }
 
-export interface CellCacheOptions {
-  /** Never let the first cell go. */
-  readonly keepFirst: boolean;
-}
-
 export class CellCache {
   readonly #archive: OpenArchive;
   readonly #image: ArchivedImage;
-  readonly #keepFirst: boolean;
   /** By the offset of the cell; the one that was used last is the last to go. */
   readonly #held = new Map<number, Held>();
   readonly #free: Uint8Array[] = [];
   #expected = IntervalSet.empty;
+  /** Of all cells that were fetched, the one that begins last. */
+  #furthest = -1;
 
-  constructor(archive: OpenArchive, image: ArchivedImage, { keepFirst }: CellCacheOptions) {
+  constructor(archive: OpenArchive, image: ArchivedImage) {
     this.#archive = archive;
     this.#image = image;
-    this.#keepFirst = keepFirst;
   }
 
   /** From here on these data will be asked for, about in their order. */
@@ -64,7 +59,8 @@ export class CellCache {
       const next = this.#expected.firstTouched(rest);
       if (next === undefined) return;
       at = Math.floor(Math.max(next.offset, rest.offset) / segmentSize) * segmentSize;
-      this.#hold(at);
+      // What has come by once is asked for again by name only.
+      if (at > this.#furthest) this.#hold(at);
     }
   }
 
@@ -82,12 +78,13 @@ export class CellCache {
     const most = Math.max(2, Math.floor(KEPT / this.#archive.layout.segmentSize));
     for (const [old, oldest] of this.#held) {
       if (this.#held.size < most) break;
-      if (old !== 0 || !this.#keepFirst) this.#drop(old, oldest);
+      this.#drop(old, oldest);
     }
   }
 
   #fetch(offset: number): Held {
     const { segmentSize } = this.#archive.layout;
+    this.#furthest = Math.max(this.#furthest, offset);
     const cell = cellAt(this.#image, segmentSize, offset);
     const room = this.#free.pop() ?? new Uint8Array(segmentSize);
     const held: Held = { cell, content: this.#archive.content(cell, room), room, users: 1, dropped: false };

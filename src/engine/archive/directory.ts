@@ -78,7 +78,7 @@ export async function openLocked(path: string): Promise<FileHandle> {
 }
 
 /** Also where the file system has no locks. */
-function isFree(folder: FileHandle): boolean {
+export function isFree(folder: FileHandle): boolean {
   try {
     return tryLock(folder.fd);
   } catch (error) {

@@ -56,6 +56,8 @@ export class PipedArchive implements OpenArchive {
   /** Those of them that nobody has taken, in their order. */
   readonly #kept = new Map<string, Arrived>();
   #keptBytes = 0;
+  /** Stays: the head of a disk without a table is asked for last of all. */
+  #first: (Arrived & { readonly key: string }) | undefined;
   /** What is no segment, by its digest. */
   readonly #documents: Map<string, Uint8Array>;
   readonly #layoutDigest: string;
@@ -190,13 +192,14 @@ export class PipedArchive implements OpenArchive {
   async #until(cell: Cell): Promise<Arrived> {
     const key = keyOf(cell);
     for (;;) {
+      if (key === this.#first?.key) return this.#first;
       const arrived = this.#kept.get(key);
       if (arrived !== undefined) {
         this.#forget(key, arrived);
         return arrived;
       }
       if (this.#segments.get(cell.image)?.get(cell.offset) !== undefined)
-        throw new ArchiveIoError(this.name, 'reading again', new Error('it comes only once'));
+        throw new ArchiveIoError(this.name, 'reading again', new Error(`byte ${cell.offset} of ${cell.image} comes only once`));
       if (!(await this.#next()))
         throw new ArchiveCorruptError(this.name, `the segment of ${cell.image} at byte ${cell.offset}`, 'is missing');
     }
@@ -229,7 +232,9 @@ export class PipedArchive implements OpenArchive {
     const frame = await checkedBytes(this.name, this.#bytes, entry, largestFrame(this.layout.segmentSize));
     const segment = { digest: digestIn(entry) ?? '', size: frame.length, content };
     this.#segments.get(cell.image)?.add(cell.offset, segment);
-    this.#kept.set(keyOf(cell), { segment, frame });
+    const arrived = { segment, frame };
+    this.#first ??= { ...arrived, key: keyOf(cell) };
+    this.#kept.set(keyOf(cell), arrived);
     this.#keptBytes += frame.length;
     for (const [key, oldest] of this.#kept) {
       if (this.#keptBytes <= KEPT) break;

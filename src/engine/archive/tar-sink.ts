@@ -1,10 +1,12 @@
 /** An OCI image layout as a tar that is written from the front to the end: a file, or a pipe. */
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Pack, pack } from 'tar-stream';
-import { ArchiveExistsError, ArchiveIoError } from './errors.ts';
+import { isFree } from './directory.ts';
+import { ArchiveBusyError, ArchiveExistsError, ArchiveIoError } from './errors.ts';
 import { blobPath, type Descriptor, layoutFile } from './oci.ts';
 import type { BlobSink } from './store.ts';
 import { writtenFile } from './written-back.ts';
@@ -17,29 +19,26 @@ export class TarSink implements BlobSink {
   readonly #tar: Pack = pack();
   /** Rejects when the destination fails, at whatever entry that is. */
   readonly #flow: Promise<void>;
-  /** Where the file stands until it is finished; none for a pipe. */
-  readonly #unfinished: string | undefined;
+  /** The file and where it stands until it is finished; none for a pipe. */
+  readonly #unfinished: { readonly path: string; readonly file: FileHandle } | undefined;
 
-  private constructor(name: string, destination: Writable, unfinished?: string) {
+  private constructor(name: string, destination: Writable, unfinished?: { readonly path: string; readonly file: FileHandle }) {
     this.name = name;
     this.#unfinished = unfinished;
-    // Whose end the destination's is: a file's, not that of standard output.
-    this.#flow = pipeline(this.#tar, destination, { end: unfinished !== undefined });
+    this.#flow = pipeline(this.#tar, destination);
     // An entry waits for ever when nobody takes it any more.
     this.#flow.catch(() => this.#tar.destroy());
   }
 
-  /** @throws ArchiveExistsError, ArchiveIoError */
+  /** @throws ArchiveExistsError, ArchiveBusyError when somebody else is making it, ArchiveIoError */
   static async toFile(path: string): Promise<TarSink> {
-    const there = await stat(path).catch(() => undefined);
+    const there = await lstat(path).catch(() => undefined);
     if (there !== undefined) throw new ArchiveExistsError(path);
     const unfinished = path + UNFINISHED;
-    // What an interrupted run has left, or a link that somebody has laid there, is not written through.
-    await rm(unfinished, { force: true }).catch(() => {});
-    const file = await open(unfinished, 'wx').catch((error: unknown) => {
-      throw new ArchiveIoError(path, 'making', error);
+    const file = await newFile(path, unfinished).catch((error: unknown) => {
+      throw error instanceof ArchiveBusyError ? error : new ArchiveIoError(path, 'making', error);
     });
-    const sink = new TarSink(path, writtenFile(file), unfinished);
+    const sink = new TarSink(path, writtenFile(file), { path: unfinished, file });
     await sink.#entry('oci-layout', Buffer.from(layoutFile));
     return sink;
   }
@@ -61,18 +60,21 @@ export class TarSink implements BlobSink {
     try {
       await this.#flow;
       if (this.#unfinished === undefined) return;
-      await rename(this.#unfinished, this.name);
+      await publish(this.#unfinished.path, this.name);
       const folder = await open(dirname(this.name));
       await folder.sync().finally(() => folder.close());
+      await this.#unfinished.file.close();
     } catch (error) {
-      throw new ArchiveIoError(this.name, 'writing', error);
+      throw error instanceof ArchiveExistsError ? error : new ArchiveIoError(this.name, 'writing', error);
     }
   }
 
   async abort(): Promise<void> {
     this.#tar.destroy();
     await this.#flow.catch(() => {});
-    if (this.#unfinished !== undefined) await rm(this.#unfinished, { force: true }).catch(() => {});
+    if (this.#unfinished === undefined) return;
+    await rm(this.#unfinished.path, { force: true }).catch(() => {});
+    await this.#unfinished.file.close().catch(() => {});
   }
 
   /** Returns when the bytes are on their way, so that no more than a few entries are held. */
@@ -97,5 +99,32 @@ export class TarSink implements BlobSink {
       });
       throw error;
     }
+  }
+}
+
+/** Locked as long as it is open. What an interrupted run has left, or a link that somebody has laid there, is not written through. */
+async function newFile(archive: string, path: string): Promise<FileHandle> {
+  const old = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => undefined);
+  const free = old === undefined || isFree(old);
+  await old?.close();
+  if (!free) throw new ArchiveBusyError(archive);
+  await rm(path, { force: true });
+  const file = await open(path, 'wx');
+  isFree(file);
+  return file;
+}
+
+/** Never over something that stands there by now. @throws ArchiveExistsError */
+async function publish(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+    await rm(from);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') throw new ArchiveExistsError(to);
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EMLINK') throw error;
+    // A file system without links.
+    if ((await lstat(to).catch(() => undefined)) !== undefined) throw new ArchiveExistsError(to);
+    await rename(from, to);
   }
 }

@@ -1,5 +1,6 @@
 /** Machines that come out of a pipe: nothing of it is put to use before its end was seen. */
-import { createReadStream, readFileSync, truncateSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { createReadStream, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'uvu';
@@ -82,13 +83,21 @@ test('the head of a disk without a table comes last, from a pipe too', async () 
   const bare = join(folder, 'bare.img');
   newFile(bare, 300 * MiB);
   tool('mkfs.ext4', ['-q', bare]);
-  const tar = join(folder, 'bare.tar');
-  await capture(bare, await TarSink.toFile(tar), { exact: true });
+  // More than is kept of what came by.
+  const random = join(folder, 'random');
+  writeFileSync(random, randomBytes(100 * MiB));
+  tool('debugfs', ['-w', '-R', `write ${random} random`, bare]);
   const target = join(folder, 'bare-restored.img');
   newFile(target, 300 * MiB);
-  await restorePipe(createReadStream(tar), [target], { as: 'none' });
-  tool('e2fsck', ['-f', '-n', target]);
-  assert.is(hashOf(target), hashOf(bare));
+  for (const segmentSize of [MiB, 8 * MiB]) {
+    const tar = join(folder, `bare-${segmentSize}.tar`);
+    await capture(bare, await TarSink.toFile(tar), { exact: true, segmentSize });
+    truncateSync(target, 0);
+    truncateSync(target, 300 * MiB);
+    await restorePipe(createReadStream(tar), [target], { as: 'none' });
+    tool('e2fsck', ['-f', '-n', target]);
+    assert.is(hashOf(target), hashOf(bare));
+  }
 });
 
 test.run();

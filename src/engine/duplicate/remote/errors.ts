@@ -17,7 +17,7 @@ export class RemoteError extends DoppelError {
   readonly exitCode: ExitCode;
 
   constructor(host: string, { code, message, todo, exitCode, data }: RemoteFailure) {
-    super(`${host}: ${message}`, { code, todo, data: { ...data, host } });
+    super(`${host}: ${message}`, { code, todo: `On ${host}: ${todo}`, data: { ...data, host } });
     this.exitCode = exitCode as ExitCode;
   }
 }

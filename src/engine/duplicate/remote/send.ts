@@ -3,11 +3,17 @@ import { ArchiveIoError } from '../../archive/errors.ts';
 import { TarSink } from '../../archive/tar-sink.ts';
 import { ArchiveWriter, type ArchiveWriterOptions } from '../../archive/writer.ts';
 import { ignoreEvents, type OnEvent, type RunOptions } from '../../events.ts';
+import type { ByteRange } from '../../image/contract.ts';
 import { captureInto } from '../capture.ts';
 import type { CapturePlan } from '../capture-plan.ts';
 import { RemoteError, RemoteVersionError } from './errors.ts';
 import { type Message, PROTOCOL, type ReceiveRequest, type RemotePlan, type RemoteResult } from './protocol.ts';
 import type { SshConnection } from './ssh.ts';
+
+export interface SentResult extends RemoteResult {
+  /** Could not be read here, and are zeros there. */
+  readonly unreadable: readonly ByteRange[];
+}
 
 export class RemoteTarget {
   readonly plan: RemotePlan;
@@ -22,7 +28,18 @@ export class RemoteTarget {
     this.plan = plan;
   }
 
-  /** Asks for the plan; the target is untouched. The connection stays the caller's to close. @throws RemoteError, RemoteVersionError, and those of SshConnection */
+  /** Waits until the other side is there. @throws RemoteVersionError, and the errors of SshConnection */
+  static greet(connection: SshConnection, signal?: AbortSignal): Promise<void> {
+    return heeding(signal, connection, async () => {
+      const hello = await connection.next();
+      if (hello.type !== 'hello') throw new RemoteVersionError(connection.host, `it begins with "${hello.type}"`);
+      const { protocol, version } = hello;
+      if (protocol !== PROTOCOL)
+        throw new RemoteVersionError(connection.host, `its doppel ${version} speaks protocol ${protocol}, not ${PROTOCOL}`);
+    });
+  }
+
+  /** Asks for the plan, once it was greeted; the target is untouched. The connection stays the caller's to close. @throws RemoteError, RemoteVersionError, and those of SshConnection */
   static ask(
     connection: SshConnection,
     request: Omit<ReceiveRequest, 'protocol'>,
@@ -31,11 +48,6 @@ export class RemoteTarget {
     { signal, onEvent = ignoreEvents }: RunOptions = {},
   ): Promise<RemoteTarget> {
     return heeding(signal, connection, async () => {
-      const hello = await connection.next();
-      if (hello.type !== 'hello') throw new RemoteVersionError(connection.host, `it begins with "${hello.type}"`);
-      const { protocol, version } = hello;
-      if (protocol !== PROTOCOL)
-        throw new RemoteVersionError(connection.host, `its doppel ${version} speaks protocol ${protocol}, not ${PROTOCOL}`);
       connection.input.write(`${JSON.stringify({ protocol: PROTOCOL, ...request })}\n`);
       const sending = TarSink.toStream(connection.host, connection.input).then((sink) =>
         ArchiveWriter.begin(sink, capture.layout, options),
@@ -50,22 +62,22 @@ export class RemoteTarget {
   }
 
   /** Everything, until the target is committed. @throws RemoteError, RemoteLostError, and what a capture throws */
-  send({ signal, onEvent = ignoreEvents }: RunOptions = {}): Promise<RemoteResult> {
+  send({ signal, onEvent = ignoreEvents }: RunOptions = {}): Promise<SentResult> {
     return heeding(signal, this.#connection, async () => {
       const result = this.#result(onEvent);
       result.catch(() => {});
       // Where the other side stands is said by the other side.
       const local: OnEvent = (event) => (event.type === 'phase' ? undefined : onEvent(event));
       const options = { have: new Map(this.plan.have), onEvent: local, ...(signal === undefined ? {} : { signal }) };
+      let unreadable: readonly ByteRange[];
       try {
-        await captureInto(this.#writer, this.#capture, options);
+        ({ unreadable } = await captureInto(this.#writer, this.#capture, options));
       } catch (error) {
         // That nobody takes it any more says less than why.
         if (error instanceof ArchiveIoError) await result;
         throw error;
       }
-      this.#connection.input.end();
-      return result;
+      return { ...(await result), unreadable };
     });
   }
 
