@@ -19,13 +19,13 @@ const always = {
   unshare: ['util-linux', 'util-linux'],
   openssl: ['openssl', 'openssl'],
   setfattr: ['attr', 'attr'],
+  nbdfuse: ['libnbd-bin', 'nbdfuse'],
 };
 const forTests = {
   sgdisk: ['gdisk', 'gdisk'],
   parted: ['parted', 'parted'],
   'qemu-img': ['qemu-utils', 'qemu-img'],
   nbdkit: ['nbdkit', 'nbdkit'],
-  nbdfuse: ['libnbd-bin', 'nbdfuse'],
   ddrescue: ['gddrescue', 'ddrescue'],
   'mkfs.btrfs': ['btrfs-progs', 'btrfs-progs'],
   'partclone.extfs': ['partclone', 'partclone'],

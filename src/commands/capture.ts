@@ -9,6 +9,7 @@ import { isRegistryName } from '../engine/image/spec.ts';
 import { BaseCommand, progressFlag } from '../ui/base-command.ts';
 import { accessFlags, archiveAccess, kindChoice, kindFlags, kindOverrides, sourceArgument } from '../ui/flags.ts';
 import { formatBytes, parseSize } from '../ui/format.ts';
+import { keepPrivate } from '../ui/private.ts';
 
 export default class Capture extends BaseCommand {
   static override summary = 'Put what a disk holds into an archive.';
@@ -107,6 +108,8 @@ export default class Capture extends BaseCommand {
     if (piped) refusePipe(flags.json);
     const zstd = flags.codec === undefined ? Zstd.usual() : Zstd.open(flags.codec);
     if (zstd === undefined) throw noCodec(flags.codec);
+    refuseOtherName(args.archive);
+    keepPrivate(args.source);
     const access = archiveAccess(flags);
     const [recipients, profileTo, signer] = await Promise.all([
       flags['encrypt-to'] && readRecipients(flags['encrypt-to']),
@@ -180,6 +183,18 @@ async function openBase(name: string, segmentSize: number | undefined, access: A
   throw new UsageError(`${name} has segments of ${formatBytes(size)}, and --segment-size says ${formatBytes(segmentSize)}`, {
     code: 'SEGMENT_SIZE_DIFFERS',
     todo: 'Leave --segment-size away: that of the base is taken.',
+  });
+}
+
+/** What names something else would become a directory of that name. @throws UsageError */
+function refuseOtherName(archive: string): void {
+  if (isRegistryName(archive)) return;
+  const [scheme] = /^[a-z][a-z0-9+.-]*:/i.exec(archive) ?? [];
+  const [ending] = /\.(tgz|tar\.\w+|img|raw|qcow2?|vmdk|vhdx?|vdi|iso|gz|xz|zst|zip)$/i.exec(archive) ?? [];
+  if (scheme === undefined && ending === undefined) return;
+  throw new UsageError(`${archive} is no name of an archive`, {
+    code: 'BAD_ARCHIVE_NAME',
+    todo: 'Write NAME.tar for a tar file, oci://HOST/REPOSITORY:TAG for a registry, or the name of a directory (./NAME, if it has a colon).',
   });
 }
 

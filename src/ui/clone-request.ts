@@ -179,7 +179,7 @@ export function targetRequests(target: string | undefined, flags: ParsedFlags): 
   if (named.length === 0) {
     throw new UsageError('there is no target', {
       code: 'NO_TARGET',
-      todo: 'Name one: doppel clone SOURCE TARGET, or several with --to TARGET=PROFILE.yaml.',
+      todo: 'Name one behind the source, or several with --to TARGET=PROFILE.yaml.',
     });
   }
   return named.map(({ target: name, as }) => ({

@@ -5,6 +5,7 @@ import type { CopyRequest, TargetRequest } from '../engine/duplicate/request.ts'
 import { ExitCode, UsageError } from '../engine/errors.ts';
 import { BaseCommand } from './base-command.ts';
 import { copyRequest, type ParsedFlags, targetRequests } from './clone-request.ts';
+import { keepPrivate } from './private.ts';
 import { interruption } from './signals.ts';
 import { setTargetState } from './target-state.ts';
 
@@ -39,6 +40,8 @@ export abstract class DuplicateCommand extends BaseCommand {
       import('./plan-view.ts'),
       import('./result-view.ts'),
     ]);
+    // Of targets that are made.
+    keepPrivate(request.source);
     const targets = targetRequests(target, flags);
     const plans = await this.work(flags, ({ onEvent, signal }) => planClones(request, targets, { onEvent, signal }));
     for (const plan of plans) setTargetState(plan.target.path, 'untouched');

@@ -2,6 +2,7 @@ import { Args } from '@oclif/core';
 import { BaseCommand, progressFlag } from '../../ui/base-command.ts';
 import { accessFlags, archiveAccess } from '../../ui/flags.ts';
 import { formatBytes, formatDuration } from '../../ui/format.ts';
+import { keepPrivate } from '../../ui/private.ts';
 
 export default class ArchiveExtract extends BaseCommand {
   static override summary = 'Write the disk that is in an archive, or a part of it, to a new image file.';
@@ -28,6 +29,7 @@ export default class ArchiveExtract extends BaseCommand {
       import('../../engine/archive/open.ts'),
       import('../../engine/duplicate/extract.ts'),
     ]);
+    keepPrivate(args.archive);
     const archive = await openArchiveOrPart(args.archive, archiveAccess(flags), this.lasting);
     try {
       const result = await this.work(flags, (run) => extractImage(archive, args.file, run));

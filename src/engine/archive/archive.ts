@@ -1,6 +1,6 @@
 /** An archive that is there as a whole: what it holds, and its segments in any order. See docs/archive.md. */
 
-import type { ImageSource } from '../image/contract.ts';
+import type { ByteRange, ImageSource, Window } from '../image/contract.ts';
 import type { PartSelector } from '../image/spec.ts';
 import type { ArchiveAccess } from './access.ts';
 import { contentOf, readBundle, readLayout } from './blob-content.ts';
@@ -14,6 +14,7 @@ import { annotations, blobPath, type Descriptor, mediaTypes } from './oci.ts';
 import { type Segment, SegmentTable } from './segment-table.ts';
 import { checkSignature, type Signature } from './signature.ts';
 import type { BlobSource } from './store.ts';
+import { type ArchiveServer, startArchiveServer } from './window.ts';
 import type { Zstd } from './zstd.ts';
 
 /** An archive that is open, be it kept somewhere or still arriving. */
@@ -72,6 +73,8 @@ export class Archive implements OpenArchive {
   readonly #source: BlobSource;
   /** Memory for frames; pages that nobody writes to take none. */
   readonly #frameRooms: Uint8Array[] = [];
+  /** By image. */
+  readonly #servers = new Map<string, Promise<ArchiveServer>>();
   readonly #options: ArchiveOptions;
   readonly #bundle: Descriptor | undefined;
   /** By image and offset of the cell. */
@@ -165,7 +168,18 @@ export class Archive implements OpenArchive {
   /** Each blob was checked when it was read. */
   async settle(): Promise<void> {}
 
+  /** Over some of an image, for the kernel; until `close` one process serves all of them. @throws MissingToolError, ImageIoError */
+  async openWindow(image: string, range: ByteRange): Promise<Window> {
+    const server = this.#servers.get(image) ?? startArchiveServer(this, image);
+    this.#servers.set(image, server);
+    return (await server).openWindow(range);
+  }
+
   async close(): Promise<void> {
+    const servers = [...this.#servers.values()];
+    this.#servers.clear();
+    // Whoever asked for one that did not start was told.
+    for (const server of servers) await (await server.catch(() => undefined))?.stop();
     await this.#source.close();
   }
 }

@@ -8,7 +8,6 @@ import { Archive, type OpenArchive } from './archive.ts';
 import { CellCache } from './cell-cache.ts';
 import { cellsOf, unpacked } from './cells.ts';
 import type { ArchivedImage } from './layout.ts';
-import { openArchiveWindow } from './window.ts';
 
 /** A part of an image, which is shown as an image of its own. */
 export interface ArchivedPart {
@@ -122,7 +121,7 @@ export class ArchivedDisk implements SourceImage {
     const archive = this.#archive;
     if (!(archive instanceof Archive)) return Promise.reject(new TypeError('its files cannot be looked at while it arrives'));
     const { offset, length } = range;
-    return openArchiveWindow(archive, this.#image.name, { offset: this.#range.offset + offset, length });
+    return archive.openWindow(this.#image.name, { offset: this.#range.offset + offset, length });
   }
 
   /** False when it comes but once, from the front to the end: its files can be looked at on the target only. */

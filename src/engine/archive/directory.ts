@@ -1,6 +1,6 @@
 /** An OCI image layout in a directory. */
 import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RefusedError } from '../errors.ts';
 import { SystemCallError, syncFileSystem, tryLock } from '../native/libc.ts';
@@ -105,6 +105,8 @@ export class DirectorySink implements BlobSink {
     const failed = (error: unknown): never => {
       throw error instanceof RefusedError ? error : new ArchiveIoError(path, 'making', error);
     };
+    const there = await stat(path).catch(() => undefined);
+    if (there !== undefined && !there.isDirectory()) throw new ArchiveExistsError(path);
     await mkdir(path, { recursive: true }).catch(failed);
     const folder = await openLocked(path).catch(failed);
     try {

@@ -1,5 +1,5 @@
 /**
- * A window over an image in an archive. A process of its own serves it: the kernel asks for its bytes while this process waits for
+ * Windows over an image in an archive. A process of its own serves them: the kernel asks for its bytes while this process waits for
  * the kernel, and nobody could answer.
  */
 import { existsSync } from 'node:fs';
@@ -21,12 +21,18 @@ export const READY = 'ready';
 /** Milliseconds. */
 const PATIENCE = 60_000;
 
-/** @throws MissingToolError, ImageIoError when it cannot be set up */
-export async function openArchiveWindow(
+/** A process that serves an image, for as many windows as are opened until `stop`. */
+export interface ArchiveServer {
+  /** @throws MissingToolError, ImageIoError when it cannot be set up */
+  openWindow(range: ByteRange): Promise<Window>;
+  stop(): Promise<void>;
+}
+
+/** @throws ImageIoError when it does not start */
+export async function startArchiveServer(
   archive: Pick<Archive, 'name' | 'access' | 'digest'>,
   image: string,
-  range: ByteRange,
-): Promise<Window> {
+): Promise<ArchiveServer> {
   const { name, access } = archive;
   const folder = await privateFolder();
   const args = [...program(), lasting(archive), JSON.stringify(access), image, folder];
@@ -34,33 +40,18 @@ export async function openArchiveWindow(
     await endLease(folder);
     throw error;
   });
-  const end = async (): Promise<void> => {
+  const stop = async (): Promise<void> => {
     await helper.stop();
     await endLease(folder);
   };
-  try {
-    if (!(await helper.made(READY, PATIENCE))) {
-      throw new ImageIoError(name, 'open', {
-        detail: `its files cannot be shown: ${helper.said() || helper.ended() || 'no answer'}`,
-      });
-    }
-    const uri = `nbd+unix:///?socket=${encodeURIComponent(join(folder, SOCKET))}`;
-    const failure = async (): Promise<string | undefined> => helper.said() || helper.ended();
-    const window = await openNbdWindow({ name, uri, failure }, range, { readOnly: true });
-    return {
-      device: window.device,
-      async close() {
-        try {
-          await window.close();
-        } finally {
-          await end();
-        }
-      },
-    };
-  } catch (error) {
-    await end();
-    throw error;
+  if (!(await helper.made(READY, PATIENCE))) {
+    const detail = `its files cannot be shown: ${helper.said() || helper.ended() || 'no answer'}`;
+    await stop();
+    throw new ImageIoError(name, 'open', { detail });
   }
+  const uri = `nbd+unix:///?socket=${encodeURIComponent(join(folder, SOCKET))}`;
+  const failure = async (): Promise<string | undefined> => helper.said() || helper.ended();
+  return { openWindow: (range) => openNbdWindow({ name, uri, failure }, range, { readOnly: true }), stop };
 }
 
 /** What it is called for another process, in another folder, and when its tag has moved on. */

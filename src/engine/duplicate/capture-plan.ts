@@ -14,7 +14,7 @@ import { type CapturedProfile, capturedProfile } from './captured-profile.ts';
 import type { Contents } from './contents.ts';
 import type { Part } from './disk.ts';
 import { encodeMachine } from './machine.ts';
-import { refuseLost } from './plan-refusals.ts';
+import { nothingLeft, refuseLost } from './plan-refusals.ts';
 import { isChosen } from './plan-table.ts';
 import { gapsOf } from './plan-work.ts';
 import type { Sighting } from './preconditions.ts';
@@ -82,6 +82,7 @@ async function planOf(request: CaptureRequest, source: Source): Promise<CaptureP
   const contents = new Map<number, Contents>();
   for (const part of disk.parts)
     if (part.kind !== 'profile' && isChosen(part.kind, request.kinds)) contents.set(part.number, await source.contentsOf(part));
+  if (contents.size === 0) throw nothingLeft('captured', disk);
   const gaps = request.exact ? gapsOf(disk, disk, disk.size) : IntervalSet.empty;
   const unite = (pick: (each: Contents) => IntervalSet) =>
     [...contents.values()].reduce((sum, each) => sum.union(pick(each)), IntervalSet.empty);

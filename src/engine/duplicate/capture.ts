@@ -9,7 +9,7 @@ import { ignoreEvents, type RunOptions } from '../events.ts';
 import { alignedBuffers } from '../image/aligned.ts';
 import { type ByteRange, end } from '../image/contract.ts';
 import type { CapturePlan } from './capture-plan.ts';
-import { openPlannedSource, settleSource } from './open-source.ts';
+import { openPlannedSource } from './open-source.ts';
 import { readerFor } from './reader.ts';
 
 export interface CaptureOptions extends Omit<ArchiveWriterOptions, 'base' | 'bundle'> {
@@ -72,7 +72,7 @@ export async function captureInto(
   const [image] = plan.layout.images as [ArchivedImage];
   const { source: identity, knownBad, readErrors: policy, layout } = plan;
   const planned = { ...plan, sighting: plan.precondition };
-  const source = await openPlannedSource(planned, run);
+  const { image: source, settle } = await openPlannedSource(planned, run);
   try {
     const reader = readerFor(source, { identity, knownBad, policy });
     try {
@@ -88,7 +88,7 @@ export async function captureInto(
       for await (const packed of inOrder(cellsOf(image, layout.segmentSize), layout.segmentSize, pack, signal))
         await writer.put(packed);
       await reader.settle();
-      await settleSource(source, planned);
+      await settle();
       onEvent({ type: 'phase', phase: 'flush', title: 'Waiting until everything is on stable storage' });
       const written = await writer.finish();
       const seconds = (performance.now() - begun) / 1000;

@@ -3,12 +3,11 @@ import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { DoppelError } from '../errors.ts';
 import { type EngineEvent, ignoreEvents, type OnEvent, type RunOptions } from '../events.ts';
 import type { ImageIdentity } from '../image/identity.ts';
-import type { SourceImage } from '../image/open-image.ts';
 import { blocksOf } from '../lanes/blocks.ts';
 import { copyBlocks } from '../lanes/copy.ts';
 import type { SourceReader } from '../lanes/source-reader.ts';
 import { IntervalSet } from '../protect/intervals.ts';
-import { openPlannedSource, type PlannedSource, settleSource } from './open-source.ts';
+import { type OpenedSource, openPlannedSource, type PlannedSource } from './open-source.ts';
 import type { ClonePlan } from './plan.ts';
 import { readerFor } from './reader.ts';
 import { mapOf, writeRescueMap } from './rescue-map.ts';
@@ -40,14 +39,15 @@ export async function executeClones(
 ): Promise<readonly CloneOutcome<ClonePlan>[]> {
   const [first] = plans;
   if (first === undefined) return [];
-  const source = await openPlannedSource(sourceOf(first));
+  const opened = await openPlannedSource(sourceOf(first));
+  const { image: source } = opened;
   try {
     const { source: identity, knownBad, readErrors: policy } = first;
     const { onEvent = ignoreEvents } = options;
     const onAgain = (places: number, tried: boolean): void => onEvent(again(identity, places, tried));
     const reader = readerFor(source, { identity, knownBad, policy, onAgain });
     try {
-      return await new Run(plans, first, source, reader, options).outcomes();
+      return await new Run(plans, first, opened, reader, options).outcomes();
     } finally {
       await reader.close();
     }
@@ -69,14 +69,20 @@ function again({ path }: ImageIdentity, places: number, tried: boolean): EngineE
 class Run {
   readonly #plans: readonly ClonePlan[];
   readonly #first: ClonePlan;
-  readonly #source: SourceImage;
+  readonly #source: OpenedSource;
   readonly #reader: SourceReader;
   readonly #options: ExecuteOptions;
   readonly #onEvent: OnEvent;
   readonly #errors = new Map<ClonePlan, unknown>();
   readonly #results = new Map<ClonePlan, CloneResult>();
 
-  constructor(plans: readonly ClonePlan[], first: ClonePlan, source: SourceImage, reader: SourceReader, options: ExecuteOptions) {
+  constructor(
+    plans: readonly ClonePlan[],
+    first: ClonePlan,
+    source: OpenedSource,
+    reader: SourceReader,
+    options: ExecuteOptions,
+  ) {
     this.#plans = plans;
     this.#first = first;
     this.#source = source;
@@ -104,7 +110,7 @@ class Run {
   #targetOptions() {
     const { signal, checkpointEvery } = this.#options;
     return {
-      source: this.#source,
+      source: this.#source.image,
       reader: this.#reader,
       signal,
       onEvent: this.#onEvent,
@@ -121,7 +127,7 @@ class Run {
       for (const run of runs) run.takeHead(head);
       this.#tellRecovered();
       await this.#reader.settle();
-      await settleSource(this.#source, sourceOf(this.#first));
+      await this.#source.settle();
     } catch (error) {
       failure = { error };
     }
@@ -194,7 +200,7 @@ class Run {
       return { plan, done: this.#results.has(plan), durable: run?.durable };
     });
     try {
-      await writeRescueMap(mapFile, this.#source.size, mapOf(states, this.#reader.bad));
+      await writeRescueMap(mapFile, this.#source.image.size, mapOf(states, this.#reader.bad));
       return {};
     } catch (error) {
       if (!(error instanceof DoppelError)) throw error;

@@ -1,14 +1,18 @@
 /** Opens the source of a plan, whatever it is, and makes sure that it is still what the plan was made for. */
 import type { ArchiveAccess } from '../archive/access.ts';
 import type { OpenArchive } from '../archive/archive.ts';
-import { ArchivedDisk } from '../archive/archived-disk.ts';
 import { openArchiveOrPart } from '../archive/open.ts';
 import { PipedArchive } from '../archive/piped.ts';
 import type { RunOptions } from '../events.ts';
+import { blockName } from '../image/devices.ts';
+import type { ImageIdentity } from '../image/identity.ts';
 import type { SourceImage } from '../image/open-image.ts';
+import { parseSpec } from '../image/spec.ts';
+import { readOptional } from '../image/sysfs.ts';
 import { openSource } from '../layout/part-of-disk.ts';
 import { IntervalSet } from '../protect/intervals.ts';
 import { archivedImage } from './archived-source.ts';
+import { SourceChangedError } from './errors.ts';
 import { pastCache } from './past-cache.ts';
 import { checkUnchanged, outdated, recheckOne, type Sighting } from './preconditions.ts';
 
@@ -19,22 +23,45 @@ export interface PlannedSource {
   readonly sighting: Sighting;
 }
 
+export interface OpenedSource {
+  readonly image: SourceImage;
+  /** After the last read. @throws SourceChangedError, ArchiveCorruptError: nothing of it must be put to use then */
+  settle(): Promise<void>;
+}
+
 /** @throws CloneRefusedError when it has changed, the errors of openSource and openArchive */
-export async function openPlannedSource(planned: PlannedSource, run: RunOptions = {}): Promise<SourceImage> {
+export async function openPlannedSource(planned: PlannedSource, run: RunOptions = {}): Promise<OpenedSource> {
   const { identity } = planned.sighting;
   if (identity.kind === 'archive') {
     const archive = planned.archive ?? (await reopened(planned, run));
     if (archive instanceof PipedArchive) archive.begin();
-    return archivedImage(archive).image;
+    const { image } = archivedImage(archive);
+    return { image, settle: () => image.settle() };
   }
   const { image } = await openSource(identity.path, { allowInconsistent: planned.inconsistent });
   try {
+    const writes = planned.inconsistent ? undefined : await writesTo(identity);
     await recheckOne('source', planned.sighting, image, pastCache(image, identity, IntervalSet.empty));
-    return image;
+    const settle = async (): Promise<void> => {
+      await checkUnchanged(planned.sighting);
+      if (writes !== undefined && (await writesTo(identity)) !== writes) throw new SourceChangedError(identity);
+    };
+    return { image, settle };
   } catch (error) {
     await image.close();
     throw error;
   }
+}
+
+/** What the kernel has counted of writes to a local block device: see Documentation/block/stat.rst of Linux. Undefined for everything else. */
+async function writesTo({ path, kind }: ImageIdentity): Promise<string | undefined> {
+  const { base } = await parseSpec(path);
+  if (kind !== 'block' || base.kind !== 'path') return undefined;
+  const stat = readOptional(`/sys/class/block/${await blockName(base.path)}/stat`)
+    ?.trim()
+    .split(/\s+/);
+  // Requests and sectors, written and discarded.
+  return stat && [4, 6, 11, 13].map((field) => stat[field]).join(' ');
 }
 
 async function reopened({ access, sighting: { identity, stamp } }: PlannedSource, run: RunOptions): Promise<OpenArchive> {
@@ -42,9 +69,4 @@ async function reopened({ access, sighting: { identity, stamp } }: PlannedSource
   if (archive.digest === stamp) return archive;
   await archive.close();
   throw outdated('source', identity, { ...identity, digest: archive.digest });
-}
-
-/** After the last read. @throws SourceChangedError, ArchiveCorruptError: nothing of it must be put to use then */
-export async function settleSource(source: SourceImage, { sighting }: PlannedSource): Promise<void> {
-  await (source instanceof ArchivedDisk ? source.settle() : checkUnchanged(sighting));
 }

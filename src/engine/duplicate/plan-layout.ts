@@ -10,7 +10,7 @@ import { CloneRefusedError } from './errors.ts';
 import { type PlannedGrowth, planGrow } from './grow.ts';
 import type { ChosenIdentity } from './identity.ts';
 import { type PartFacts, sectorObstacle } from './part-facts.ts';
-import { sectorsTooLarge } from './plan-refusals.ts';
+import { nothingLeft, sectorsTooLarge } from './plan-refusals.ts';
 import { isChosen, type KindChoice, mergeDisks, placeRegion } from './plan-table.ts';
 import type { StoredProfile } from './stored-profile.ts';
 
@@ -198,12 +198,7 @@ function partsAfter(
   };
   const copied = source.parts.flatMap(withEntry(brought)).map(asNamedBySource(source));
   if (copied.length === 0) {
-    throw new CloneRefusedError(
-      'NOTHING_TO_COPY',
-      `no part of ${source.name} is left to copy`,
-      `Change --only and --skip. Its parts: ${source.parts.map(({ number, kind }) => `${number} (${kind})`).join(', ')}.`,
-      { source: source.name },
-    );
+    throw nothingLeft('copied', source);
   }
   const staying = merged.parts.filter((part) => !fromSource(part)).map(({ entry }) => entry);
   const taken = IntervalSet.of(

@@ -36,6 +36,16 @@ export function refuseSource(source: Disk): void {
   }
 }
 
+/** `what` is done with parts. */
+export function nothingLeft(what: 'captured' | 'copied', { name, parts }: Pick<Disk, 'name' | 'parts'>): CloneRefusedError {
+  return new CloneRefusedError(
+    'NOTHING_TO_COPY',
+    `no part of ${name} is left to be ${what}`,
+    `Change --only and --skip. Its parts: ${parts.map(({ number, kind }) => `${number} (${kind})`).join(', ') || 'none'}.`,
+    { source: name },
+  );
+}
+
 export function needsRoot(): CloneRefusedError {
   return new CloneRefusedError(
     'NEEDS_ROOT',

@@ -1,5 +1,5 @@
 /** Finds the system on a set of parts and opens its files: the root, and what its own fstab mounts from the same disk. */
-import { DoppelError } from '../errors.ts';
+import { DoppelError, MissingToolError } from '../errors.ts';
 import type { ByteRange, ImageTarget, Window } from '../image/contract.ts';
 import type { FileSystemInfo, TableEntry } from '../layout/contract.ts';
 import { mountPointOf, parseFstab } from '../layout/fstab.ts';
@@ -67,6 +67,7 @@ export async function withSystem<T>(
   otherwise: (reasons: readonly string[]) => Promise<T>,
 ): Promise<T> {
   const search = await findSystem(parts);
+  if (search.root === undefined && search.missing !== undefined) throw search.missing;
   return search.root === undefined ? otherwise(search.notes) : withRoot(parts, options, search, action);
 }
 
@@ -157,7 +158,14 @@ interface FoundSystem {
 }
 
 /** `notes` say what could not be looked into, each a sentence. */
-export type SystemSearch = FoundSystem | { readonly root?: undefined; readonly notes: readonly string[] };
+export type SystemSearch =
+  | FoundSystem
+  | {
+      readonly root?: undefined;
+      readonly notes: readonly string[];
+      /** Why a part was not looked into, if it is that. */
+      readonly missing?: MissingToolError;
+    };
 
 /** The part whose type says root comes first, then the one that a system was found in. */
 async function findRoot(parts: readonly SystemPart[]): Promise<SystemSearch> {
@@ -166,6 +174,7 @@ async function findRoot(parts: readonly SystemPart[]): Promise<SystemSearch> {
   const candidates = parts.filter(({ fs }) => mountable.has(fs?.type ?? ''));
   const looks = await settled(candidates, systemOn);
   const unseen: SystemPart[] = [];
+  let missing: MissingToolError | undefined;
   for (const [index, look] of looks.entries()) {
     const part = candidates[index] as SystemPart;
     if (look.status === 'fulfilled') {
@@ -173,13 +182,14 @@ async function findRoot(parts: readonly SystemPart[]): Promise<SystemSearch> {
     } else {
       if (!(look.reason instanceof DoppelError)) throw look.reason;
       unseen.push(part);
+      if (look.reason instanceof MissingToolError) missing = look.reason;
       notes.push(`${part.label} cannot be looked into: ${look.reason.message}`);
     }
   }
   const typed = found.find(({ part }) => isTypedRoot(part));
   // Another system than the one that is meant must not be taken for it.
   const chosen = typed ?? (unseen.some(isTypedRoot) ? undefined : found[0]);
-  if (chosen === undefined) return { notes: [...notes, ...noSystemOn(parts)] };
+  if (chosen === undefined) return { notes: [...notes, ...noSystemOn(parts)], ...(missing === undefined ? {} : { missing }) };
   for (const { part, system } of found) {
     if (part !== chosen.part)
       notes.push(`${part.label} holds another system (${system.os.pretty}); only the one on ${chosen.part.label} is made itself`);

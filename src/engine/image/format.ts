@@ -48,7 +48,13 @@ const formats: readonly Format[] = [
   { name: '7z archive', offset: 0, magic: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c], todo: unpack('7z x') },
   { name: 'lzip archive', offset: 0, magic: 'LZIP', todo: decompress('lzip -d') },
   { name: 'RAR archive', offset: 0, magic: 'Rar!', todo: unpack('unrar x') },
-  { name: 'tar archive', offset: 257, magic: 'ustar', todo: unpack('tar xf') },
+  {
+    name: 'tar archive',
+    offset: 257,
+    magic: 'ustar',
+    todo: (image) =>
+      `If doppel made it: doppel inspect ${shellWord(image)}, doppel restore ${shellWord(image)} TARGET. Else unpack it first: tar xf ${shellWord(image)}`,
+  },
   { name: 'WIM archive', offset: 0, magic: 'MSWIM', todo: unpack('wimlib-imagex apply') },
   { name: 'EWF image', offset: 0, magic: [0x45, 0x56, 0x46, 0x09, 0x0d, 0x0a, 0xff, 0x00], todo: unpack('ewfexport -f raw') },
   {

@@ -9,6 +9,8 @@ import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
 import { executeClone } from '../../../src/engine/duplicate/execute.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import { verifyClone } from '../../../src/engine/duplicate/verify.ts';
+import type { OnEvent } from '../../../src/engine/events.ts';
+import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { capture } from './captures.ts';
 import { bytesOf, checkFileSystem, checkGpt, filesOf, fingerprint, hashOf, loopsOn, tableOf, textOf } from './disk-facts.ts';
@@ -207,6 +209,23 @@ test('a source that changes while it is captured gives no archive', async () => 
     readdirSync(folder).filter((name) => name.startsWith('changing.tar')),
     [],
   );
+});
+
+test('a device that is written to while it is captured gives no archive', async () => {
+  const changing = at('written.img');
+  copyDisk(source, changing);
+  const loop = attachLoop(changing);
+  try {
+    const onEvent: OnEvent = (event) => {
+      if (event.type !== 'progress') return;
+      writeInto(loop.device, Buffer.alloc(4096, 7), parts.app.offset + MiB);
+      execFileSync('blockdev', ['--flushbufs', loop.device]);
+    };
+    const error = await refusal(async () => capture(loop.device, await TarSink.toFile(at('written.tar')), {}, { onEvent }));
+    assert.is(error.code, 'SOURCE_CHANGED');
+  } finally {
+    loop.detach();
+  }
 });
 
 test('a disk without a table is captured and restored whole', async () => {

@@ -59,7 +59,7 @@ export class SshFailedError extends IoError {
   constructor(host: string, said: string) {
     super(`ssh does not get through to ${host}: ${said}`, {
       code: 'SSH_FAILED',
-      todo: `Try  ssh ${host} true ; options for ssh can be given: --ssh "ssh -i KEY -p PORT".`,
+      todo: 'Try the same without doppel: ssh [-p PORT] USER@HOST true. Options for it can be given: --ssh "ssh -i KEY".',
       data: { host },
     });
   }
