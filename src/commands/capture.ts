@@ -41,7 +41,13 @@ export default class Capture extends BaseCommand {
       summary: 'Capture a source that is in use, every byte as it happens to be.',
       helpGroup: 'COPY',
     }),
-    level: Flags.integer({ min: 1, max: 19, default: 3, summary: 'How hard to compress, as zstd counts.', helpGroup: 'ARCHIVE' }),
+    level: Flags.integer({
+      min: 1,
+      max: 19,
+      default: 3,
+      summary: 'How hard to compress, as zstd counts: 1 to 19.',
+      helpGroup: 'ARCHIVE',
+    }),
     base: Flags.string({
       summary: 'An earlier archive: what it holds already is taken from it as it is, neither compressed nor stored again.',
       helpValue: 'ARCHIVE',

@@ -6,7 +6,7 @@ export class ArchiveCorruptError extends CorruptInputError {
   constructor(archive: string, place: string, what: string, cause?: unknown) {
     super(`${archive} is damaged: ${place} ${what}`, {
       code: 'ARCHIVE_CORRUPT',
-      todo: 'Copy or capture it again; nothing of it was put to use.',
+      todo: 'Copy or capture it again. Nothing of it was committed; a target that is fenced by now is finished by the same command with a whole archive.',
       data: { archive, place, what },
       cause,
     });
@@ -93,7 +93,7 @@ export class ArchiveSignatureError extends CorruptInputError {
   constructor(archive: string, place: string, key: string) {
     super(`${archive} was changed after it was signed with the key ${key}: ${place} does not fit its signature`, {
       code: 'ARCHIVE_SIGNATURE',
-      todo: 'Do not use it: get it again from who signed it. Nothing of it was put to use.',
+      todo: 'Do not use it: get it again from who signed it. Nothing of it was committed.',
       data: { archive, place, key },
     });
   }

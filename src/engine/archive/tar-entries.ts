@@ -37,7 +37,7 @@ export async function* tarEntries(archive: string, bytes: TarBytes): AsyncGenera
     const place = `its entry at byte ${bytes.offset}`;
     const cutOff = (): ArchiveCorruptError => new ArchiveCorruptError(archive, place, `is cut off at byte ${bytes.offset}`);
     const first = bytes.offset === start;
-    if (!(await bytes.read(header))) throw first ? notTar(archive) : cutOff();
+    if (!(await bytes.read(header))) throw !first ? cutOff() : bytes.offset === start ? nothingCame(archive) : notTar(archive);
     const entry = decoded(archive, header, place, first);
     if (entry === null) return;
     const size = attributes.has('size') ? Number(attributes.get('size')) : entry.size;
@@ -106,6 +106,10 @@ function textOf(header: Buffer, offset: number, length: number): string {
 function octal(header: Buffer, offset: number, length: number): number {
   const text = textOf(header, offset, length).trim();
   return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : Number.NaN;
+}
+
+function nothingCame(archive: string): NotAnArchiveError {
+  return new NotAnArchiveError(archive, 'it is empty', 'Behind a pipe: see what the command before it says.');
 }
 
 function notTar(archive: string): NotAnArchiveError {
