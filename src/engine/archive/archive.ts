@@ -2,18 +2,20 @@
 
 import type { ByteRange, ImageSource, Window } from '../image/contract.ts';
 import type { PartSelector } from '../image/spec.ts';
+import type { IntervalSet } from '../protect/intervals.ts';
 import type { ArchiveAccess } from './access.ts';
 import { contentOf, readBundle, readLayout } from './blob-content.ts';
 import { type Cell, cellsOf } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveCorruptError } from './errors.ts';
 import type { ArchiveKeys } from './keys.ts';
-import { type ArchiveLayout, largestFrame } from './layout.ts';
+import { type ArchivedImage, type ArchiveLayout, largestFrame } from './layout.ts';
 import { readManifests, topOf } from './manifests.ts';
 import { annotations, blobPath, type Descriptor, mediaTypes } from './oci.ts';
 import { type Segment, SegmentTable } from './segment-table.ts';
 import { checkSignature, type Signature } from './signature.ts';
 import type { BlobSource } from './store.ts';
+import { decodeUnreadable, unreadableIn } from './unreadable.ts';
 import { type ArchiveServer, startArchiveServer } from './window.ts';
 import type { Zstd } from './zstd.ts';
 
@@ -32,6 +34,8 @@ export interface OpenArchive {
   readonly hasBundle?: boolean;
   /** What a cell with data holds, in `room` if that is given. @throws ArchiveCorruptError, ArchiveIoError */
   content(cell: Cell, room?: Uint8Array): Promise<Uint8Array>;
+  /** What could not be read when it was captured, and is zeros; while it arrives, of what has come. Bytes of the image. */
+  unreadable(image: ArchivedImage): IntervalSet;
   /** How that is read which need not come, as it is there already. */
   readHeld(read: ImageSource['read']): void;
   /** The profile of its source; undefined when it has none. @throws ArchiveEncryptedError, WrongIdentityError, ArchiveCorruptError, ArchiveIoError */
@@ -118,6 +122,10 @@ export class Archive implements OpenArchive {
     const segment = this.#segments.get(image)?.get(offset);
     if (segment === undefined) throw new RangeError(`no segment for ${image} at ${offset}`);
     return segment;
+  }
+
+  unreadable(image: ArchivedImage): IntervalSet {
+    return unreadableIn(image, this.layout.segmentSize, this.#segments.get(image.name));
   }
 
   async content(cell: Cell, room?: Uint8Array): Promise<Uint8Array> {
@@ -214,10 +222,14 @@ async function segmentsOf(
 }
 
 function segmentFor(archive: string, place: string, cell: Cell, { digest, size, annotations: said = {} }: Descriptor): Segment {
+  const unreadable = said[annotations.unreadable];
+  if (unreadable !== undefined && decodeUnreadable(unreadable, cell) === undefined)
+    throw new ArchiveCorruptError(archive, place, 'says of bytes that are not its own that they could not be read');
   return {
     digest,
     size,
     content: checkedContent(archive, place, cell, said[annotations.image], said[annotations.offset], said[annotations.content]),
+    ...(unreadable === undefined ? {} : { unreadable }),
   };
 }
 

@@ -129,6 +129,11 @@ export class ArchivedDisk implements SourceImage {
     return this.#archive instanceof Archive;
   }
 
+  /** What could not be read when it was captured, and is zeros. While it arrives, of what has come. */
+  get unreadable(): IntervalSet {
+    return this.#archive.unreadable(this.#image).intersect(IntervalSet.of(this.#range)).shift(-this.#range.offset);
+  }
+
   /** As of `OpenArchive`. */
   settle(): Promise<void> {
     return this.#archive.settle();

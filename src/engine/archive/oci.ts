@@ -22,6 +22,7 @@ export const annotations = {
   image: 'vnd.doppel.image',
   offset: 'vnd.doppel.offset',
   content: 'vnd.doppel.content',
+  unreadable: 'vnd.doppel.unreadable',
   part: 'vnd.doppel.part',
   key: 'vnd.doppel.key',
   signature: 'vnd.doppel.signature',
@@ -33,6 +34,7 @@ export const paxKeys = {
   image: 'DOPPEL.image',
   offset: 'DOPPEL.offset',
   content: 'DOPPEL.content',
+  unreadable: 'DOPPEL.unreadable',
   mediaType: 'DOPPEL.mediaType',
 } as const;
 

@@ -3,12 +3,13 @@
  * them all. Whoever reads it asks for its cells in about that order, and puts nothing to use before `settle` has seen the end.
  */
 import type { ImageSource } from '../image/contract.ts';
+import type { IntervalSet } from '../protect/intervals.ts';
 import { Archive, type ArchiveOptions, type OpenArchive } from './archive.ts';
 import { contentOf, readBundle, readLayout } from './blob-content.ts';
 import { type Cell, cellsOfAll, unpacked } from './cells.ts';
 import { contentDigest } from './content-digest.ts';
 import { ArchiveArrivingError, ArchiveCorruptError, ArchiveIoError, HeldChangedError, NotAnArchiveError } from './errors.ts';
-import { type ArchiveLayout, largestFrame } from './layout.ts';
+import { type ArchivedImage, type ArchiveLayout, largestFrame } from './layout.ts';
 import {
   blobPath,
   checkLayoutFile,
@@ -23,6 +24,7 @@ import { type Segment, SegmentTable } from './segment-table.ts';
 import type { BlobSource } from './store.ts';
 import type { StreamBytes } from './stream-bytes.ts';
 import { type TarEntry, tarEntries } from './tar-entries.ts';
+import { decodeUnreadable, unreadableIn } from './unreadable.ts';
 import { checkDigest, checkSize, LARGEST_BLOB } from './verified.ts';
 
 /** Bytes of frames that came by and may still be asked for: the lanes of a copier are not quite in step. */
@@ -130,6 +132,10 @@ export class PipedArchive implements OpenArchive {
     this.#held = { cells };
   }
 
+  unreadable(image: ArchivedImage): IntervalSet {
+    return unreadableIn(image, this.layout.segmentSize, this.#segments.get(image.name));
+  }
+
   /** How what was offered is read. */
   readHeld(read: ImageSource['read']): void {
     if (this.#held !== undefined) this.#held = { ...this.#held, read };
@@ -170,7 +176,8 @@ export class PipedArchive implements OpenArchive {
         throw new ArchiveCorruptError(this.name, blobPath(whole.layoutDigest), 'is not what came first');
       for (const cell of cellsOfAll(this.layout)) {
         const [said, came] = [whole.segment(cell), this.#segments.get(cell.image)?.get(cell.offset)];
-        if (said.digest !== came?.digest || said.size !== came.size || said.content !== came.content)
+        const isSame = said.size === came?.size && said.content === came.content && said.unreadable === came.unreadable;
+        if (said.digest !== came?.digest || !isSame)
           throw new ArchiveCorruptError(this.name, blobPath(came?.digest ?? said.digest), 'is not what its manifest names');
       }
       if (!(await this.#bytes.restIsZero())) throw new ArchiveCorruptError(this.name, 'its end', 'is followed by something else');
@@ -230,7 +237,11 @@ export class PipedArchive implements OpenArchive {
         `is of ${image} at byte ${offset} where ${cell.image} at byte ${cell.offset} comes`,
       );
     const frame = await checkedBytes(this.name, this.#bytes, entry, largestFrame(this.layout.segmentSize));
-    const segment = { digest: digestIn(entry) ?? '', size: frame.length, content };
+    const unreadable = entry.attributes.get(paxKeys.unreadable);
+    if (unreadable !== undefined && decodeUnreadable(unreadable, cell) === undefined)
+      throw new ArchiveCorruptError(this.name, place, 'says of bytes that are not its own that they could not be read');
+    const lost = unreadable === undefined ? {} : { unreadable };
+    const segment = { digest: digestIn(entry) ?? '', size: frame.length, content, ...lost };
     this.#segments.get(cell.image)?.add(cell.offset, segment);
     const arrived = { segment, frame };
     this.#first ??= { ...arrived, key: keyOf(cell) };

@@ -7,6 +7,8 @@ export interface Segment {
   readonly size: number;
   /** BLAKE3 of the content, hexadecimal. */
   readonly content: string;
+  /** As of unreadable.ts. */
+  readonly unreadable?: string;
 }
 
 const PREFIX = 'sha256:';
@@ -19,13 +21,15 @@ export class SegmentTable {
   /** SHA-256 of the blob, then that of the content. */
   #digests = Buffer.alloc(64 * 2 * DIGEST);
   #count = 0;
+  /** Of few segments, by the offsets of their cells. */
+  readonly #unreadable = new Map<number, string>();
 
   get count(): number {
     return this.#count;
   }
 
   /** In ascending order of offsets. @throws RangeError when it is not */
-  add(offset: number, { digest, size, content }: Segment): void {
+  add(offset: number, { digest, size, content, unreadable }: Segment): void {
     const at = this.#count;
     if (at > 0 && offset <= (this.#offsets[at - 1] as number)) throw new RangeError(`a segment at ${offset} comes too late`);
     if (at === this.#offsets.length) this.#grow();
@@ -33,7 +37,13 @@ export class SegmentTable {
     this.#sizes[at] = size;
     this.#digests.write(digest.slice(PREFIX.length), at * 2 * DIGEST, DIGEST, 'hex');
     this.#digests.write(content, (at * 2 + 1) * DIGEST, DIGEST, 'hex');
+    if (unreadable !== undefined) this.#unreadable.set(offset, unreadable);
     this.#count++;
+  }
+
+  /** What could not be read, by the offsets of the cells, as of unreadable.ts. */
+  get unreadable(): ReadonlyMap<number, string> {
+    return this.#unreadable;
   }
 
   /** That of the cell at `offset`. O(log n). */
@@ -55,7 +65,13 @@ export class SegmentTable {
   #at(at: number): Segment {
     const hex = (start: number): string => this.#digests.toString('hex', start, start + DIGEST);
     const start = at * 2 * DIGEST;
-    return { digest: PREFIX + hex(start), size: this.#sizes[at] as number, content: hex(start + DIGEST) };
+    const unreadable = this.#unreadable.get(this.#offsets[at] as number);
+    return {
+      digest: PREFIX + hex(start),
+      size: this.#sizes[at] as number,
+      content: hex(start + DIGEST),
+      ...(unreadable === undefined ? {} : { unreadable }),
+    };
   }
 
   #grow(): void {

@@ -1,6 +1,7 @@
 /** Writes an archive: the layout, then the segments in their order, then what names them all. See docs/archive.md. */
 
 import { randomBytes } from 'node:crypto';
+import type { ByteRange } from '../image/contract.ts';
 import { encryptTo } from './age.ts';
 import type { BaseSegments } from './base.ts';
 import type { Cell } from './cells.ts';
@@ -10,6 +11,7 @@ import { annotations, type Descriptor, LARGEST_DOCUMENT, MOST_LAYERS, mediaTypes
 import { type Segment, SegmentTable } from './segment-table.ts';
 import { type Signer, signed } from './signature.ts';
 import type { BlobSink } from './store.ts';
+import { encodeUnreadable } from './unreadable.ts';
 import type { Zstd } from './zstd.ts';
 
 export interface ArchiveWriterOptions {
@@ -32,7 +34,7 @@ export interface ArchiveWriterOptions {
 export interface PackedSegment {
   readonly digest: string;
   readonly blob: Uint8Array;
-  readonly attributes: Readonly<Record<'image' | 'offset' | 'content', string>>;
+  readonly attributes: Readonly<Record<'image' | 'offset' | 'content', string>> & { readonly unreadable?: string };
   /** It is of the base, there in this file if it is in one. */
   readonly reused?: { readonly file: string | undefined };
 }
@@ -50,6 +52,13 @@ export interface WrittenArchive {
   readonly encrypted: boolean;
   /** The id of the key. */
   readonly signedBy?: string;
+}
+
+export interface PackOptions {
+  /** The digest of what the reader has there: if it is this very content, an empty blob stands for it, in what is not kept. */
+  readonly held?: string | undefined;
+  /** What of the cell could not be read, bytes of the image. */
+  readonly lost?: readonly ByteRange[];
 }
 
 const nothing = new Uint8Array(0);
@@ -99,11 +108,12 @@ export class ArchiveWriter {
   }
 
   /**
-   * May run side by side. `content` are the bytes of the cell's ranges, one behind the other. `held` is the digest of what the reader
-   * has there: if it is this very content, an empty blob stands for it, in what is not kept.
+   * May run side by side. `content` are the bytes of the cell's ranges, one behind the other.
    */
-  async pack({ image, offset }: Cell, content: Uint8Array, held?: string): Promise<PackedSegment> {
-    const attributes = { image, offset: String(offset), content: contentDigest(content, this.#salt) };
+  async pack({ image, offset }: Cell, content: Uint8Array, { held, lost = [] }: PackOptions = {}): Promise<PackedSegment> {
+    const unreadable = encodeUnreadable(lost);
+    const said = { image, offset: String(offset), content: contentDigest(content, this.#salt) };
+    const attributes = unreadable === undefined ? said : { ...said, unreadable };
     if (attributes.content === held) return { digest: sha256(nothing), blob: nothing, attributes };
     const found = await this.#options.base?.find(attributes.content);
     if (found !== undefined) return { digest: found.digest, blob: found.frame, attributes, reused: { file: found.file } };
@@ -112,8 +122,9 @@ export class ArchiveWriter {
   }
 
   /** One after the other, in the order of the cells. @throws ArchiveIoError */
-  async put({ digest, blob, attributes: { image, offset, content }, reused }: PackedSegment): Promise<void> {
-    const segment = { digest, size: blob.length, content };
+  async put({ digest, blob, attributes: { image, offset, content, unreadable }, reused }: PackedSegment): Promise<void> {
+    const lost = unreadable === undefined ? {} : { unreadable };
+    const segment = { digest, size: blob.length, content, ...lost };
     const segments = this.#segments.get(image) ?? new SegmentTable();
     this.#segments.set(image, segments);
     segments.add(Number(offset), segment);
@@ -121,7 +132,12 @@ export class ArchiveWriter {
       this.#reused.segments++;
       this.#reused.bytes += blob.length;
     }
-    const attributes = { [paxKeys.image]: image, [paxKeys.offset]: offset, [paxKeys.content]: content };
+    const attributes = {
+      [paxKeys.image]: image,
+      [paxKeys.offset]: offset,
+      [paxKeys.content]: content,
+      ...(unreadable === undefined ? {} : { [paxKeys.unreadable]: unreadable }),
+    };
     if (reused?.file !== undefined && (await this.#sink.link?.(digest, reused.file)) === true) this.#bytes += blob.length;
     else await this.#put(this.#descriptor(image, Number(offset), segment), blob, attributes);
   }
@@ -185,12 +201,17 @@ export class ArchiveWriter {
     yield layers;
   }
 
-  #descriptor(image: string, offset: number, { digest, size, content }: Segment): Descriptor {
+  #descriptor(image: string, offset: number, { digest, size, content, unreadable }: Segment): Descriptor {
     return {
       mediaType: this.#salt === undefined ? mediaTypes.segment : mediaTypes.encryptedSegment,
       digest,
       size,
-      annotations: { [annotations.image]: image, [annotations.offset]: String(offset), [annotations.content]: content },
+      annotations: {
+        [annotations.image]: image,
+        [annotations.offset]: String(offset),
+        [annotations.content]: content,
+        ...(unreadable === undefined ? {} : { [annotations.unreadable]: unreadable }),
+      },
     };
   }
 

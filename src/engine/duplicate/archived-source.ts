@@ -64,6 +64,7 @@ function archivedSource(request: SourceRequest, archive: OpenArchive): Source {
     allocation: { data: image.data, zero: all.subtract(image.data) },
     loaders,
     knownBad: IntervalSet.empty,
+    lost: source.unreadable,
     sighting: async () => ({ identity, places: [], ...(digest === undefined ? {} : { stamp: digest }) }),
     past: {},
     kinds,

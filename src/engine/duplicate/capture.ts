@@ -72,15 +72,18 @@ export async function captureInto(
   const [image] = plan.layout.images as [ArchivedImage];
   const { source: identity, knownBad, readErrors: policy, layout } = plan;
   const planned = { ...plan, sighting: plan.precondition };
-  const { image: source, settle } = await openPlannedSource(planned, run);
+  const { image: source, settle, lost } = await openPlannedSource(planned, run);
   try {
     const reader = readerFor(source, { identity, knownBad, policy });
     try {
       onEvent({ type: 'phase', phase: 'capture', title: 'Capturing' });
       let done = 0;
+      // Archives are read at rest: all of it is known.
+      const before = lost();
       const pack = async (cell: Cell, buffer: Uint8Array): Promise<PackedSegment> => {
-        await reader.read(buffer, cell.offset, cell.ranges);
-        const packed = await writer.pack(cell, squeezed(cell, buffer), have?.get(cell.offset));
+        const bad = await reader.read(buffer, cell.offset, cell.ranges);
+        const zeros = [...bad, ...cell.ranges.flatMap((range) => [...before.within(range)])];
+        const packed = await writer.pack(cell, squeezed(cell, buffer), { held: have?.get(cell.offset), lost: zeros });
         done += cell.length;
         onEvent({ type: 'progress', phase: 'capture', done, total: image.data.bytes });
         return packed;
@@ -89,6 +92,7 @@ export async function captureInto(
         await writer.put(packed);
       await reader.settle();
       await settle();
+      reader.noteLost(before);
       onEvent({ type: 'phase', phase: 'flush', title: 'Waiting until everything is on stable storage' });
       const written = await writer.finish();
       const seconds = (performance.now() - begun) / 1000;

@@ -128,6 +128,7 @@ class Run {
       this.#tellRecovered();
       await this.#reader.settle();
       await this.#source.settle();
+      this.#reader.noteLost(this.#source.lost());
     } catch (error) {
       failure = { error };
     }

@@ -105,7 +105,7 @@ async function inspectArchive(path: string, access: ArchiveAccess): Promise<Insp
 
 function inspectOpen(path: string, archive: Archive): Promise<Inspection> {
   const request = { source: path, archive, kinds: {}, kindOverrides: new Map(), exact: false, allowInconsistent: false };
-  return withSource(request, async ({ identity, image, disk, allocation, contentsOf: contents }) => {
+  return withSource(request, async ({ identity, image, disk, allocation, lost, contentsOf: contents }) => {
     const parts: InspectedPart[] = [];
     for (const part of disk.parts) {
       const { how, whole, data, zero } = await contents(part);
@@ -119,7 +119,10 @@ function inspectOpen(path: string, archive: Archive): Promise<Inspection> {
       allocated: allocation.data.bytes,
       regions: [],
       users: [],
-      notes: image.notes,
+      notes: [
+        ...image.notes,
+        ...(lost.bytes === 0 ? [] : [`${lost.bytes} bytes could not be read when it was captured, and are zeros in it`]),
+      ],
     };
   });
 }

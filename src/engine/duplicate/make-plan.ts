@@ -291,6 +291,7 @@ async function assemble(request: CopyRequest, wanted: TargetRequest, found: Foun
       imageNotes: { source: source.image.notes, target: target.notes },
       durable,
       lost: lost.bytes,
+      lostBefore: source.lost.intersect(work.copy).bytes,
       readErrors,
     }),
     preconditions,

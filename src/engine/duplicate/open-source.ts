@@ -27,6 +27,8 @@ export interface OpenedSource {
   readonly image: SourceImage;
   /** After the last read. @throws SourceChangedError, ArchiveCorruptError: nothing of it must be put to use then */
   settle(): Promise<void>;
+  /** Of an archive: what could not be read when it was captured, and is zeros; all of it is known after `settle`. */
+  lost(): IntervalSet;
 }
 
 /** @throws CloneRefusedError when it has changed, the errors of openSource and openArchive */
@@ -36,7 +38,7 @@ export async function openPlannedSource(planned: PlannedSource, run: RunOptions 
     const archive = planned.archive ?? (await reopened(planned, run));
     if (archive instanceof PipedArchive) archive.begin();
     const { image } = archivedImage(archive);
-    return { image, settle: () => image.settle() };
+    return { image, settle: () => image.settle(), lost: () => image.unreadable };
   }
   const { image } = await openSource(identity.path, { allowInconsistent: planned.inconsistent });
   try {
@@ -46,7 +48,7 @@ export async function openPlannedSource(planned: PlannedSource, run: RunOptions 
       await checkUnchanged(planned.sighting);
       if (writes !== undefined && (await writesTo(identity)) !== writes) throw new SourceChangedError(identity);
     };
-    return { image, settle };
+    return { image, settle, lost: () => IntervalSet.empty };
   } catch (error) {
     await image.close();
     throw error;

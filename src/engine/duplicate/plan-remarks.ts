@@ -27,6 +27,8 @@ export interface RemarkFacts {
   readonly durable: number;
   /** Bytes to copy that a map file says to be lost. */
   readonly lost: number;
+  /** Bytes to copy that were lost when the archive was captured. */
+  readonly lostBefore: number;
   readonly readErrors: ReadErrorPolicy;
 }
 
@@ -49,6 +51,9 @@ export function remarksOf(facts: RemarkFacts): Pick<ClonePlan, 'notes' | 'warnin
       ...(lost === 0
         ? []
         : [`${lost} bytes of what is copied are lost: the map file of the source says that they could not be read`]),
+      ...(facts.lostBefore === 0
+        ? []
+        : [`${facts.lostBefore} bytes of what is copied could not be read when the archive was captured, and are zeros in it`]),
       ...bootSectorWarnings(sourceDisk, targetDisk, facts.readErrors),
       ...layout.warnings,
       ...facts.rewrite.warnings,

@@ -45,6 +45,8 @@ export interface Source {
   readonly loaders: IntervalSet;
   /** What a map file says to be lost. */
   readonly knownBad: IntervalSet;
+  /** Of an archive: what could not be read when it was captured, as far as that is known by now. */
+  readonly lost: IntervalSet;
   /** What a plan is made of. */
   sighting(): Promise<Sighting>;
   /** How it is read past the cache. */
@@ -107,6 +109,7 @@ export async function withSource<T>(
         allocation,
         loaders: table === undefined ? IntervalSet.empty : await loadersOn(readable, { ...disk, table }, allocation, tolerant),
         knownBad,
+        lost: IntervalSet.empty,
         sighting: async () => ({
           ...(await sighting(image, disk.table, [], past)),
           ...(stamp === undefined ? {} : { stamp }),

@@ -76,6 +76,11 @@ export class SourceReader {
     return subtract(merged(this.#bad), merged(this.#recovered));
   }
 
+  /** What reads well, but is known not to be what stood there once. */
+  noteLost(ranges: Iterable<ByteRange>): void {
+    this.#bad.push(...ranges);
+  }
+
   /** Bytes that could not be read at first, and then could. */
   get recovered(): number {
     return this.#recovered.reduce((sum, { length }) => sum + length, 0);

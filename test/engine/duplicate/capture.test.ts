@@ -1,12 +1,13 @@
 /** Disks that go into an archive, and machines that come out of it. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DirectorySink } from '../../../src/engine/archive/directory.ts';
 import { TarSink } from '../../../src/engine/archive/tar-sink.ts';
 import { executeClone } from '../../../src/engine/duplicate/execute.ts';
+import { inspectImage } from '../../../src/engine/duplicate/inspect.ts';
 import { planClone } from '../../../src/engine/duplicate/make-plan.ts';
 import { verifyClone } from '../../../src/engine/duplicate/verify.ts';
 import type { OnEvent } from '../../../src/engine/events.ts';
@@ -14,6 +15,7 @@ import { attachLoop } from '../../fixtures/loop.ts';
 import { tempDir } from '../../fixtures/temp.ts';
 import { capture } from './captures.ts';
 import { bytesOf, checkFileSystem, checkGpt, filesOf, fingerprint, hashOf, loopsOn, tableOf, textOf } from './disk-facts.ts';
+import { restorePipe } from './pipes.ts';
 import { clone, giveProfile, refusal, requestOf, targetWithProfile } from './requests.ts';
 import { copyDisk, MiB, makeSmallDisk, newFile, parts, profileFile, smallSize, tool, writeInto } from './small-disk.ts';
 
@@ -226,6 +228,29 @@ test('a device that is written to while it is captured gives no archive', async 
   } finally {
     loop.detach();
   }
+});
+
+test('what could not be read is remembered: whoever restores it is told, and so is who captures the archive again', async () => {
+  const bad = { offset: parts.app.offset + 64 * 1024, length: 1024 };
+  const map = at('lost.map');
+  writeFileSync(
+    map,
+    `0x0 ? 1\n0 ${bad.offset} +\n${bad.offset} ${bad.length} -\n${bad.offset + bad.length} ${smallSize - bad.offset - bad.length} +\n`,
+  );
+  const wishes = { readErrors: 'zero', sourceMap: map, exact: true } as const;
+  const { result } = await capture(source, await TarSink.toFile(at('lost.tar')), wishes);
+  assert.equal(result.unreadable, [bad]);
+  const again = await capture(at('lost.tar'), await DirectorySink.create(at('lost-again')));
+  assert.equal(again.result.unreadable, [bad]);
+  for (const archive of [at('lost.tar'), at('lost-again')]) {
+    const { plan, result: restored } = await clone(archive, blank('lost.img'), { as: 'none' });
+    assert.match(plan.warnings.join(' '), '1024 bytes of what is copied could not be read when the archive was captured');
+    assert.equal(restored.unreadable.ranges, [bad]);
+    assert.match((await inspectImage(archive)).notes.join(' '), '1024 bytes could not be read');
+  }
+  const target = blank('lost-piped.img');
+  const { results } = await restorePipe(createReadStream(at('lost.tar')), [target], { as: 'none' });
+  assert.equal(results[0]?.unreadable.ranges, [bad]);
 });
 
 test('a disk without a table is captured and restored whole', async () => {
