@@ -4,11 +4,14 @@
  * mounted from it meanwhile is unmounted.
  */
 import { constants, type FileHandle, open } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { blockGeometry } from '../native/block-device.ts';
 import { SystemCallError } from '../native/libc.ts';
 import { attachLoopDevice, freeLoopNumber } from '../native/loop-device.ts';
 import type { ByteRange, Window } from './contract.ts';
 import { ImageIoError } from './errors.ts';
+import { readOptional } from './sysfs.ts';
 
 const SECTOR = 512;
 
@@ -65,11 +68,27 @@ async function claim(control: FileHandle, backing: FileHandle, range: ByteRange,
 
 function windowOver(device: string, loop: FileHandle): Window {
   let closing: Promise<void> | undefined;
+  const behind = backingFile(device);
   return {
     device,
     close: () => {
-      closing ??= loop.close();
+      closing ??= loop.close().then(() => detached(device, behind));
       return closing;
     },
   };
+}
+
+/** Milliseconds. */
+const PATIENCE = 2000;
+
+const backingFile = (device: string): string | undefined =>
+  readOptional(`/sys/class/block/${basename(device)}/loop/backing_file`)?.trim();
+
+/**
+ * Waits for the moment that the kernel needs where somebody else just looked at the device, or a file system on it is still taken
+ * down: what was behind it would still be in use. Who keeps it longer is its user.
+ */
+async function detached(device: string, behind: string | undefined): Promise<void> {
+  const begun = performance.now();
+  while (behind !== undefined && backingFile(device) === behind && performance.now() - begun < PATIENCE) await setTimeout(5);
 }
