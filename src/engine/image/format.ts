@@ -53,7 +53,8 @@ const formats: readonly Format[] = [
     offset: 257,
     magic: 'ustar',
     todo: (image) =>
-      `Unpack it first: tar xf ${shellWord(image)}. What doppel has captured is no disk: doppel inspect ${shellWord(image)}, doppel restore ${shellWord(image)} TARGET`,
+      // Also as a line of a shell.
+      `${unpack('tar xf')(image)}  # what doppel captured is no disk: doppel restore ${shellWord(image)} TARGET`,
   },
   { name: 'WIM archive', offset: 0, magic: 'MSWIM', todo: unpack('wimlib-imagex apply') },
   { name: 'EWF image', offset: 0, magic: [0x45, 0x56, 0x46, 0x09, 0x0d, 0x0a, 0xff, 0x00], todo: unpack('ewfexport -f raw') },
