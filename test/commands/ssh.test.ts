@@ -161,6 +161,17 @@ test('a connection that is cut exits with 9, and the same command goes on withou
   assert.is(hashOf(target, regionRange), before);
 });
 
+test('what could not be read here is told, and ends with 7', async () => {
+  const at = parts.app.offset + 64 * 1024;
+  const map = join(folder, 'lost.map');
+  writeFileSync(map, `0x0 ? 1\n0 ${at} +\n${at} 1024 -\n${at + 1024} ${smallSize - at - 1024} +\n`);
+  const lossy = ['--on-read-error', 'zero', '--source-map', map, '--exact', '--as', 'none', '--yes', '--json'];
+  const { exitCode, stdout } = await doppel('clone', source, ...over(blank('lossy.img'), ...lossy));
+  const document = JSON.parse(stdout);
+  assert.equal([exitCode, document.target], [7, 'committed']);
+  assert.equal([document.unreadable, document.result.unreadable.bytes], [[{ offset: at, length: 1024 }], 1024]);
+});
+
 test('between two network namespaces, a cable that is pulled in the middle is noticed, and the same command finishes', async () => {
   const [here, there] = [`doppel-a${process.pid}`, `doppel-b${process.pid}`];
   const ip = (...words: string[]): string => tool('ip', words);
